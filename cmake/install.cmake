@@ -1,0 +1,2 @@
+include(GNUInstallDirs)
+install(TARGETS tokencast-broker tokencast-worker RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})

@@ -1,0 +1,28 @@
+/* A borrowed run of bytes: pointer and length, not terminated, may hold NUL. Owns nothing. */
+#ifndef TC_BASE_STR_H
+#define TC_BASE_STR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <string.h>
+
+struct tc_str {
+    const char *p; /* borrowed; may be NULL when n is 0 */
+    size_t n;      /* bytes */
+};
+
+#define TC_STR(literal) ((struct tc_str){(literal), sizeof(literal) - 1})
+
+static inline struct tc_str tc_str_from(const char *s) {
+    return (struct tc_str){s, s ? strlen(s) : 0};
+}
+
+static inline bool tc_str_eq(struct tc_str a, struct tc_str b) {
+    return a.n == b.n && (a.n == 0 || memcmp(a.p, b.p, a.n) == 0);
+}
+
+static inline bool tc_str_is(struct tc_str a, const char *s) {
+    return tc_str_eq(a, tc_str_from(s));
+}
+
+#endif

@@ -1,0 +1,89 @@
+/* Redis for one libuv loop: commands pipelined in order, publish/subscribe, reconnection. This is the one place that
+ * decides which link a key goes to; callers name the key and never hold a connection. Loop thread only.
+ *
+ * Happy path: create -> (connecting) -> on_up -> commands and subscriptions. A lost link fails every command in
+ * flight once with TC_ELINK (their effect is unknown), calls on_down, reconnects with back-off and jitter, subscribes
+ * again, and calls on_up. Commands while down fail at once (return value, no callback): nothing is queued here, since
+ * only the caller knows whether repeating is right. */
+#ifndef TC_REDIS_REDIS_H
+#define TC_REDIS_REDIS_H
+
+#include "base/attr.h"
+#include "base/str.h"
+
+#include <hiredis/hiredis.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <uv.h>
+
+struct tc_redis;
+
+struct tc_redis_options {
+    /* redis://[user:password@]host[:port][/db], rediss://… for TLS, unix:///path[?db=N]. Borrowed during create. */
+    const char *url;
+    const char *password_file;     /* NULL = none; read at create; wins over the URL's password */
+    const char *ca_file;           /* NULL = the system's; PEM */
+    const char *cert_file, *key_file; /* client certificate; both or neither */
+    bool tls_insecure;             /* do not verify the server (tests) */
+    const char *client_name;       /* CLIENT SETNAME; NULL = none */
+    int64_t connect_timeout_ms;    /* TCP, TLS and handshake together; 0 = 5,000 */
+    int64_t command_timeout_ms;    /* oldest unanswered command; then the link counts as lost; 0 = 5,000 */
+    int64_t backoff_min_ms, backoff_max_ms; /* 0 = 50 and 2,000 */
+    size_t max_in_flight;          /* commands; 0 = 100,000; beyond it TC_EFULL */
+    size_t max_out_bytes;          /* not yet taken by the kernel; 0 = 64 MiB; beyond it TC_EFULL */
+    bool pubsub;                   /* also keep a second connection for subscriptions */
+};
+
+/* Counters for metrics; only ever rise. */
+struct tc_redis_stats {
+    uint64_t connects, losses, commands, errors, timeouts, messages;
+};
+
+/* Starts connecting. A malformed URL, unreadable file or bad certificate is an error here (logged with its reason);
+ * a server that is away is not. */
+TC_MUST_USE int tc_redis_create(struct tc_redis **out, uv_loop_t *loop, const struct tc_redis_options *opts);
+
+/* Irreversible. Fails what is in flight with TC_ECLOSED, then calls cb once from the loop; the memory is gone after
+ * it. Subscriptions and watches are detached without a call. cb may be NULL. */
+void tc_redis_close(struct tc_redis *r, void (*cb)(void *arg), void *arg);
+
+bool tc_redis_is_up(const struct tc_redis *r); /* all links are usable, subscriptions included */
+const struct tc_redis_stats *tc_redis_stats(const struct tc_redis *r);
+
+/* Told of every change of is_up. Caller's memory, linked in until removed. Callbacks may send commands. */
+struct tc_redis_watch {
+    void (*on_up)(void *arg);
+    void (*on_down)(void *arg, int err);
+    void *arg;
+    struct tc_redis_watch *prev, *next; /* private */
+};
+void tc_redis_watch_add(struct tc_redis *r, struct tc_redis_watch *w); /* on_up is not called for the present state */
+void tc_redis_watch_remove(struct tc_redis *r, struct tc_redis_watch *w);
+
+/* Exactly once per accepted command, always later from the loop, in the order of sending. err 0: reply is borrowed for
+ * the call and may be a REDIS_REPLY_ERROR; otherwise TC_ELINK, TC_ETIMEOUT or TC_ECLOSED and reply is NULL. */
+typedef void (*tc_redis_reply_cb)(void *arg, int err, const redisReply *reply);
+
+/* Sends one command; `key` routes it. Commands with keys of one {tag} sent one after another in one loop turn stay
+ * adjacent and in order (MULTI … EXEC relies on it). cb may be NULL. 0, or TC_ELINK while down, TC_EFULL, TC_ENOMEM:
+ * then nothing was sent and cb is not called. */
+TC_MUST_USE int tc_redis_command_argv(struct tc_redis *r, struct tc_str key, tc_redis_reply_cb cb, void *arg, int argc,
+                                      const char **argv, const size_t *argvlen);
+/* hiredis's format: %s, %b (pointer, size_t), %d … */
+TC_MUST_USE int tc_redis_command(struct tc_redis *r, struct tc_str key, tc_redis_reply_cb cb, void *arg,
+                                 const char *format, ...);
+
+/* A subscription to one channel, in the caller's memory until removed. Several to one channel share one SUBSCRIBE. */
+struct tc_redis_sub {
+    void (*on_message)(void *arg, struct tc_str payload); /* borrowed for the call */
+    void (*on_ready)(void *arg); /* Redis has confirmed; again after every reconnection: what came between is lost */
+    void *arg;
+    void *channel;                    /* private */
+    struct tc_redis_sub *prev, *next; /* private */
+};
+/* on_ready is always called later, never from here. Needs opts.pubsub. TC_ENOMEM. */
+TC_MUST_USE int tc_redis_subscribe(struct tc_redis *r, struct tc_redis_sub *sub, const char *channel);
+void tc_redis_unsubscribe(struct tc_redis *r, struct tc_redis_sub *sub); /* idempotent; allowed in its callbacks */
+
+#endif

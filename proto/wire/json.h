@@ -1,0 +1,21 @@
+/* Writing JSON text (RFC 8259) straight into a buffer, for the hot path; jansson reads and builds elsewhere. */
+#ifndef TC_WIRE_JSON_H
+#define TC_WIRE_JSON_H
+
+#include "base/attr.h"
+#include "base/buf.h"
+#include "base/str.h"
+
+#include <jansson.h>
+
+/* A quoted string. Control characters, quote and backslash are escaped; so are U+2028 and U+2029; each byte that is
+ * not UTF-8 becomes U+FFFD. No raw CR or LF ever comes out (SSE lines rely on it). */
+void tc_json_string(struct tc_buf *out, struct tc_str s);
+void tc_json_double(struct tc_buf *out, double d); /* shortest text that reads back equal; non-finite: null */
+
+/* A jansson value as MessagePack, and one MessagePack value as jansson (a new reference, or NULL with the bytes
+ * malformed, too deep or too many: at most 100,000 values). */
+void tc_json_to_mp(struct tc_buf *out, const json_t *value);
+json_t *tc_mp_to_jansson(struct tc_str bytes);
+
+#endif

@@ -1,0 +1,86 @@
+/* Publishing generations from C: what the tokencast worker uses, and what an inference server can link to write its own
+ * logs. Everything runs on one libuv loop and must be called from its thread; no callback is made from inside a call.
+ *
+ * A writer owns one attempt at one generation. It fences the log, reads its tail, then appends: one append in flight,
+ * the announcement after the acknowledgement. What is said meanwhile is merged and goes as the next entry.
+ * Rules: docs/protocol.md, "Writing". */
+#ifndef TOKENCAST_PUBLISH_H
+#define TOKENCAST_PUBLISH_H
+
+#include "tokencast/error.h"
+#include "tokencast/event.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <uv.h>
+
+struct tc_publisher;
+struct tc_writer;
+struct tc_redis;
+
+struct tc_publisher_options {
+    const char *prefix;         /* NULL = "tc:" */
+    int64_t retention_ms;       /* keys expire this long after the last write; 0 = 3,600,000 */
+    int64_t flush_tokens;       /* an entry waits for this many pieces …; 0 = 1: at once */
+    int64_t flush_ms;           /* … or this long, whichever is first; 0 = 20 */
+    size_t window_bytes;        /* acknowledged entries kept for repair; 0 = 1 MiB */
+    size_t buffer_bytes;        /* not yet sent, before on_pressure; 0 = 256 KiB */
+    size_t max_log_bytes;       /* a generation is ended with an error beyond it; 0 = 64 MiB */
+};
+
+/* Counters for metrics; only ever rise. */
+struct tc_publisher_stats {
+    uint64_t appends, announces, fenced, refused, repeated, pieces;
+};
+
+/* `redis` is borrowed and must outlive the publisher; it needs pubsub for cancels. */
+TC_MUST_USE int tc_publisher_create(struct tc_publisher **out, uv_loop_t *loop, struct tc_redis *redis,
+                                    const struct tc_publisher_options *opts);
+/* No writer may be left. */
+void tc_publisher_destroy(struct tc_publisher *p);
+const struct tc_publisher_stats *tc_publisher_stats(const struct tc_publisher *p);
+
+struct tc_writer_callbacks {
+    /* err 0: fenced and ready; `last` is the last event before this attempt and `ended` says the log has `done`
+     * (then nothing may be written). TC_EGONE: no such log. TC_EFENCED: somebody else's. */
+    void (*on_open)(void *arg, int err, struct tc_position last, bool ended);
+    /* Somebody asked to stop this generation. May come before on_open's return to the loop, and more than once. */
+    void (*on_cancel)(void *arg);
+    /* true: more than buffer_bytes wait, stop producing; false: less than half of it, go on. */
+    void (*on_pressure)(void *arg, bool stop);
+    /* The writer can write no more: TC_EFENCED (a later attempt owns the log), TC_EGONE (the log was deleted),
+     * TC_EREDIS (refused for good). Nothing else but closing is possible. */
+    void (*on_lost)(void *arg, int err);
+    /* `done` is acknowledged and announced. */
+    void (*on_finished)(void *arg);
+};
+
+/* Opens generation `id` for writing. `create`: makes the log first if it does not exist (a server without brokers in
+ * front). The writer waits for Redis as long as it takes. */
+TC_MUST_USE int tc_writer_open(struct tc_writer **out, struct tc_publisher *p, const char *id, bool create,
+                               const char *model, const char *channel, const struct tc_writer_callbacks *cbs, void *arg);
+
+/* Each copies what it is given. TC_ESTATE before on_open, after finish or after on_lost; TC_ETOOLARGE past
+ * max_log_bytes; TC_EINVAL for text that is not whole UTF-8 characters. */
+TC_MUST_USE int tc_writer_start(struct tc_writer *w, const char *model, const char *provider);
+TC_MUST_USE int tc_writer_text(struct tc_writer *w, enum tc_kind kind, uint32_t index, struct tc_str text);
+/* A tool call grows; with `done` its collected arguments are checked and `invalid` is set if they are not JSON. */
+TC_MUST_USE int tc_writer_tool_call(struct tc_writer *w, uint32_t index, struct tc_str id, struct tc_str name,
+                                    struct tc_str arguments, bool done);
+TC_MUST_USE int tc_writer_note(struct tc_writer *w, const char *kind, struct tc_str text, struct tc_str data_msgpack);
+TC_MUST_USE int tc_writer_error(struct tc_writer *w, const char *code, struct tc_str message, bool recoverable,
+                                uint64_t retry_after_ms);
+/* The one terminal event; `usage_msgpack` may be empty. Further calls are TC_ESTATE. */
+TC_MUST_USE int tc_writer_finish(struct tc_writer *w, const char *reason, struct tc_str usage_msgpack);
+
+/* Milliseconds from created to the first piece; -1 before it. Valid until close. */
+int64_t tc_writer_ttft_ms(const struct tc_writer *w);
+uint64_t tc_writer_pieces(const struct tc_writer *w);
+struct tc_position tc_writer_position(const struct tc_writer *w); /* last acknowledged event */
+int64_t tc_writer_created_us(const struct tc_writer *w); /* `at` of created; 0 before on_open */
+
+/* Irreversible; cb once, later; then the memory is gone. What was not acknowledged may or may not be in the log. */
+void tc_writer_close(struct tc_writer *w, void (*cb)(void *arg), void *arg);
+
+#endif
