@@ -37,6 +37,7 @@ void tc_buf_putc(struct tc_buf *b, char c);
 void tc_buf_put_str(struct tc_buf *b, struct tc_str s);
 void tc_buf_put_u64(struct tc_buf *b, uint64_t v);
 void tc_buf_put_i64(struct tc_buf *b, int64_t v);
+void tc_buf_put_double(struct tc_buf *b, double d); /* short text that reads back equal; "nan", "inf", "-inf" */
 void tc_buf_printf(struct tc_buf *b, const char *fmt, ...) TC_PRINTF(2, 3);
 void tc_buf_consume(struct tc_buf *b, size_t n); /* drops the first n <= len bytes */
 

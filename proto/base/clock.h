@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-int64_t tc_now_us(void);  /* Unix time in microseconds; for `at` in events only, may jump */
+int64_t tc_now_us(void);   /* Unix time in microseconds; for `at` in events only, may jump */
 uint64_t tc_mono_us(void); /* monotonic microseconds; for every timer and interval */
 
 /* Cryptographic random bytes from the kernel (getrandom). Aborts if the kernel has none: nothing here works without. */

@@ -4,6 +4,7 @@
 #define TC_BASE_LOG_H
 
 #include "base/str.h"
+#include "tokencast/error.h"
 
 #include <stdint.h>
 
@@ -19,18 +20,18 @@ struct tc_log_field {
     double d;        /* TC_LOG_FLOAT */
 };
 
-#define TC_LS(k, cstr) ((struct tc_log_field){.kind = TC_LOG_STR, .key = (k), .s = tc_str_from(cstr)})
+#define TC_LS(k, cstr)  ((struct tc_log_field){.kind = TC_LOG_STR, .key = (k), .s = tc_str_from(cstr)})
 #define TC_LSTR(k, str) ((struct tc_log_field){.kind = TC_LOG_STR, .key = (k), .s = (str)})
-#define TC_LI(k, v) ((struct tc_log_field){.kind = TC_LOG_INT, .key = (k), .i = (int64_t)(v)})
-#define TC_LF(k, v) ((struct tc_log_field){.kind = TC_LOG_FLOAT, .key = (k), .d = (v)})
-#define TC_LERR(code) TC_LS("error", tc_strerror(code))
+#define TC_LI(k, v)     ((struct tc_log_field){.kind = TC_LOG_INT, .key = (k), .i = (int64_t)(v)})
+#define TC_LF(k, v)     ((struct tc_log_field){.kind = TC_LOG_FLOAT, .key = (k), .d = (v)})
+#define TC_LERR(code)   TC_LS("error", tc_strerror(code))
 
 /* Before the threads start. `component` is static: "broker", "worker". */
 void tc_log_setup(const char *component, enum tc_log_level min, int json);
 
 /* tc_log(TC_LOG_INFO, "generation finished", TC_LS("gen", id), TC_LI("ttft_ms", 12)); at least one field. */
 #define tc_log(level, msg, ...) tc_log_write((level), (msg), (const struct tc_log_field[]){__VA_ARGS__, {0}})
-#define tc_log0(level, msg) tc_log_write((level), (msg), (const struct tc_log_field[]){{0}})
+#define tc_log0(level, msg)     tc_log_write((level), (msg), (const struct tc_log_field[]){{0}})
 void tc_log_write(enum tc_log_level level, const char *msg, const struct tc_log_field *fields);
 
 #endif

@@ -1,6 +1,7 @@
 /* One table of options drives flags, environment variables, ranges, --help and the check that the documents name
  * every row. An option `redis-url` is the flag `--redis-url V` or `--redis-url=V` and the environment variable
- * TOKENCAST_REDIS_URL; flags win. A bool is `--x`, `--x=true|false` or `--no-x`. Main thread, at startup. */
+ * TOKENCAST_REDIS_URL; flags win, the last of equal ones; an empty variable counts as unset. A bool is `--x`,
+ * `--x=true|false` or `--no-x`. Main thread, at startup. */
 #ifndef TC_BASE_OPTION_H
 #define TC_BASE_OPTION_H
 
@@ -22,13 +23,13 @@ enum tc_option_type {
 };
 
 struct tc_option {
-    const char *name;         /* without dashes; NULL ends a table */
+    const char *name; /* without dashes; NULL ends a table */
     enum tc_option_type type;
-    size_t offset;            /* of the field in the options struct */
-    const char *def;          /* as the user would write it; NULL = none */
-    int64_t min, max;         /* inclusive, for numbers, in the type's unit */
-    const char *choices;      /* "drop|merge|close" */
-    const char *help;         /* one line, no full stop */
+    size_t offset;       /* of the field in the options struct */
+    const char *def;     /* as the user would write it; NULL = none */
+    int64_t min, max;    /* inclusive, for numbers, in the type's unit; both 0 = any */
+    const char *choices; /* "drop|merge|close" */
+    const char *help;    /* one line, no full stop; NULL = not shown by --help */
 };
 
 /* Fills `opts` (zeroed by the caller) from defaults, then environment, then argv. On error writes one sentence for

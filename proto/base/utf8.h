@@ -11,6 +11,9 @@
 
 bool tc_utf8_valid(struct tc_str s);
 
+/* Bytes (1 to 4) of the well-formed character that s begins with; 0 if it begins with none. */
+size_t tc_utf8_char(struct tc_str s);
+
 /* Length of the longest prefix that does not end inside a character: s.n, or up to 3 less. The bytes before the
  * tail are not checked; a tail that can never become a character is not held back. */
 size_t tc_utf8_complete(struct tc_str s);

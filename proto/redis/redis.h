@@ -48,7 +48,9 @@ TC_MUST_USE int tc_redis_create(struct tc_redis **out, uv_loop_t *loop, const st
  * it. Subscriptions and watches are detached without a call. cb may be NULL. */
 void tc_redis_close(struct tc_redis *r, void (*cb)(void *arg), void *arg);
 
-bool tc_redis_is_up(const struct tc_redis *r); /* all links are usable, subscriptions included */
+/* All links are usable, subscriptions included. Commands are taken a little earlier: as soon as the link that they go
+ * to is there, which is always so in on_ready of a subscription. */
+bool tc_redis_is_up(const struct tc_redis *r);
 const struct tc_redis_stats *tc_redis_stats(const struct tc_redis *r);
 
 /* Told of every change of is_up. Caller's memory, linked in until removed. Callbacks may send commands. */
@@ -79,10 +81,12 @@ struct tc_redis_sub {
     void (*on_message)(void *arg, struct tc_str payload); /* borrowed for the call */
     void (*on_ready)(void *arg); /* Redis has confirmed; again after every reconnection: what came between is lost */
     void *arg;
-    void *channel;                    /* private */
+    void *channel;                    /* private; zero before the first use */
+    uint64_t ticket;                  /* private */
     struct tc_redis_sub *prev, *next; /* private */
 };
-/* on_ready is always called later, never from here. Needs opts.pubsub. TC_ENOMEM. */
+/* on_ready is always called later, never from here; on_message never before it. Needs opts.pubsub. While down it is
+ * only noted. TC_ENOMEM, TC_EFULL, TC_ECLOSED: then sub is not linked in. */
 TC_MUST_USE int tc_redis_subscribe(struct tc_redis *r, struct tc_redis_sub *sub, const char *channel);
 void tc_redis_unsubscribe(struct tc_redis *r, struct tc_redis_sub *sub); /* idempotent; allowed in its callbacks */
 

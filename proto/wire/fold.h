@@ -11,7 +11,7 @@
 #include <jansson.h>
 
 struct tc_fold_piece {
-    enum tc_kind kind;   /* TEXT or REASONING; OTHER kinds are kept by name */
+    enum tc_kind kind; /* TEXT or REASONING; OTHER kinds are kept by name */
     char kind_name[32];
     uint64_t index;
     struct tc_buf text;
@@ -32,16 +32,16 @@ struct tc_fold {
     size_t tool_count;
     size_t bytes, max_bytes;
 
-    bool started, ended;         /* saw start; saw done */
+    bool started, ended;                      /* saw start; saw done */
     int64_t created_at, started_at, ended_at; /* `at` of created, first start, done; microseconds, 0 = none */
-    uint64_t try_no;             /* attempts so far, as people count */
+    uint64_t try_no;                          /* attempts so far, as people count */
     uint64_t ttft_ms, duration_ms;
     bool has_ttft;
-    char reason[24];             /* of done */
+    char reason[24]; /* of done */
     char model[128], channel[65], provider[64];
-    struct tc_buf usage;         /* raw MessagePack */
+    struct tc_buf usage;                     /* raw MessagePack */
     struct tc_buf error_code, error_message; /* the last error event */
-    struct tc_position position; /* of the last event applied */
+    struct tc_position position;             /* of the last event applied */
 };
 
 void tc_fold_init(struct tc_fold *f, size_t max_bytes);

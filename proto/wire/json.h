@@ -13,8 +13,9 @@
 void tc_json_string(struct tc_buf *out, struct tc_str s);
 void tc_json_double(struct tc_buf *out, double d); /* shortest text that reads back equal; non-finite: null */
 
-/* A jansson value as MessagePack, and one MessagePack value as jansson (a new reference, or NULL with the bytes
- * malformed, too deep or too many: at most 100,000 values). */
+/* A jansson value as MessagePack; containers deeper than an event may hold (TC_EVENT_MAX_DEPTH - 1) become nil. And one
+ * MessagePack value as jansson: a new reference, or NULL with the bytes malformed, too deep, too many (at most 100,000
+ * values), an integer beyond 64 bits signed, or a NUL in a key. Of equal keys the last counts. */
 void tc_json_to_mp(struct tc_buf *out, const json_t *value);
 json_t *tc_mp_to_jansson(struct tc_str bytes);
 

@@ -8,10 +8,10 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define TC_ID_MAX 64         /* generation id, bytes */
-#define TC_CHANNEL_MAX 64    /* channel name, bytes */
-#define TC_PREFIX_MAX 32     /* key prefix, bytes */
-#define TC_KEY_MAX 192       /* any key with its NUL */
+#define TC_ID_MAX      64  /* generation id, bytes */
+#define TC_CHANNEL_MAX 64  /* channel name, bytes */
+#define TC_PREFIX_MAX  32  /* key prefix, bytes */
+#define TC_KEY_MAX     192 /* any key with its NUL */
 
 /* Generation ids, channel and queue names: [A-Za-z0-9_-]{1,64}. */
 bool tc_id_valid(struct tc_str id);
