@@ -16,33 +16,34 @@
 #include <uv.h>
 
 struct provider_options {
-    const char *kind;          /* "openai", "anthropic", "replay" */
-    const char *upstream;      /* base URL without the route: http://127.0.0.1:8000/v1; replay: unused */
-    const char *api_key_file;  /* NULL = none; read again at every call, so that a rotated key is used */
-    const char *model;         /* used when the request names none; NULL = none */
-    const char *replay_file;   /* replay: UTF-8 text; NULL = the text that is built in */
-    double replay_rate;        /* replay: tokens per second */
+    const char *kind;         /* "openai", "anthropic", "replay" */
+    const char *upstream;     /* base URL without the route: http://127.0.0.1:8000/v1; replay: unused */
+    const char *api_key_file; /* NULL = none; read again at every call, so that a rotated key is used */
+    const char *model;        /* used when the request names none; NULL = none */
+    const char *replay_file;  /* replay: UTF-8 text; NULL = the text that is built in */
+    double replay_rate;       /* replay: tokens per second */
     int64_t connect_timeout_ms, first_token_timeout_ms, idle_timeout_ms; /* idle: between two pieces */
-    int64_t max_retries;       /* before the first token: 429, 5xx, connection failures */
+    int64_t max_retries;                    /* before the first token: 429, 5xx, connection failures */
     int64_t backoff_min_ms, backoff_max_ms; /* Retry-After wins but is capped at backoff_max_ms * 10 */
 };
 
 struct provider_end {
-    const char *reason; /* "stop", "length", "tool_calls", "content_filter", or "error"; static or valid in the call */
-    const char *code;   /* error: "upstream_timeout", "upstream_status", "upstream_eof", "upstream_error", … */
+    const char *reason;  /* "stop", "length", "tool_calls", "content_filter", or "error"; static or valid in the call */
+    const char *code;    /* error: "upstream_timeout", "upstream_status", "upstream_eof", "upstream_error", … */
     const char *message; /* error: for people, without secrets; borrowed for the call */
-    bool recoverable;   /* error: worth trying again later */
+    bool recoverable;    /* error: worth trying again later */
     uint64_t retry_after_ms; /* error; 0 = unknown */
-    json_t *usage;      /* borrowed; NULL = none: input_tokens, output_tokens, total_tokens, and what else came */
+    json_t *usage;           /* borrowed; NULL = none: input_tokens, output_tokens, total_tokens, and what else came */
 };
 
 struct provider_sink {
     void (*on_begin)(void *arg, const char *model); /* the upstream accepted; the model it says, or NULL */
-    void (*on_wait)(void *arg, const char *why, uint64_t delay_ms, int retry); /* will try again after delay */
+    void (*on_wait)(void *arg, const char *why, uint64_t delay_ms, int retry);         /* will try again after delay */
     void (*on_text)(void *arg, enum tc_kind kind, uint32_t index, struct tc_str text); /* whole UTF-8 characters */
     /* A tool call grows: id and name are non-empty when first known, arguments is a piece. done: whole; `invalid` is
      * for the receiver to find out. */
-    void (*on_tool)(void *arg, uint32_t index, struct tc_str id, struct tc_str name, struct tc_str arguments, bool done);
+    void (*on_tool)(void *arg, uint32_t index, struct tc_str id, struct tc_str name, struct tc_str arguments,
+                    bool done);
     void (*on_note)(void *arg, const char *kind, struct tc_str text, json_t *data); /* data borrowed, may be NULL */
     void (*on_end)(void *arg, const struct provider_end *end); /* the call is over; provider_call_free() may follow */
 };
@@ -58,8 +59,8 @@ const char *provider_kind(const struct provider *p);
 
 /* `request` is what the client posted (messages or prompt, model, options); a reference is taken. `prefix` is the text
  * to go on from, empty for a new answer (TC_EINVAL if this provider cannot). `seed` names the generation for logs. */
-TC_MUST_USE int provider_call_start(struct provider_call **out, struct provider *p, json_t *request, struct tc_str prefix,
-                                    const char *gen, const struct provider_sink *sink, void *arg);
+TC_MUST_USE int provider_call_start(struct provider_call **out, struct provider *p, json_t *request,
+                                    struct tc_str prefix, const char *gen, const struct provider_sink *sink, void *arg);
 /* Backpressure: stops reading from the upstream connection, and goes on. Idempotent. The idle time-out rests. */
 void provider_call_pause(struct provider_call *c);
 void provider_call_resume(struct provider_call *c);

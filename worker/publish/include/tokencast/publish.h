@@ -7,6 +7,7 @@
 #ifndef TOKENCAST_PUBLISH_H
 #define TOKENCAST_PUBLISH_H
 
+#include "base/attr.h"
 #include "tokencast/error.h"
 #include "tokencast/event.h"
 
@@ -20,13 +21,15 @@ struct tc_writer;
 struct tc_redis;
 
 struct tc_publisher_options {
-    const char *prefix;         /* NULL = "tc:" */
-    int64_t retention_ms;       /* keys expire this long after the last write; 0 = 3,600,000 */
-    int64_t flush_tokens;       /* an entry waits for this many pieces …; 0 = 1: at once */
-    int64_t flush_ms;           /* … or this long, whichever is first; 0 = 20 */
-    size_t window_bytes;        /* acknowledged entries kept for repair; 0 = 1 MiB */
-    size_t buffer_bytes;        /* not yet sent, before on_pressure; 0 = 256 KiB */
-    size_t max_log_bytes;       /* a generation is ended with an error beyond it; 0 = 64 MiB */
+    const char *prefix;   /* NULL = "tc:" */
+    int64_t retention_ms; /* keys expire this long after the last write; 0 = 3,600,000 */
+    int64_t flush_tokens; /* an entry waits for this many pieces …; 0 = 1: at once */
+    int64_t flush_ms;     /* … or this long, whichever is first; 0 = 20 */
+    size_t window_bytes;  /* acknowledged entries kept for repair; 0 = 1 MiB */
+    size_t buffer_bytes;  /* not yet sent, before on_pressure; 0 = 256 KiB */
+    size_t max_log_bytes; /* what may be said in one generation; 0 = 64 MiB */
+    int64_t patience_ms;  /* Redis answers, but refuses writes (OOM, READONLY …): give up after it; 0 = 60,000 */
+    const char *owner;    /* who writes, a hint in `meta`; NULL = empty */
 };
 
 /* Counters for metrics; only ever rise. */
@@ -50,16 +53,21 @@ struct tc_writer_callbacks {
     /* true: more than buffer_bytes wait, stop producing; false: less than half of it, go on. */
     void (*on_pressure)(void *arg, bool stop);
     /* The writer can write no more: TC_EFENCED (a later attempt owns the log), TC_EGONE (the log was deleted),
-     * TC_EREDIS (refused for good). Nothing else but closing is possible. */
+     * TC_EREDIS (refused for good), TC_EAGAIN (Redis lost a part that cannot be repeated any more: close, open again
+     * and begin a new attempt), TC_ECLOSED (the Redis link was closed). Nothing else but closing is possible. */
     void (*on_lost)(void *arg, int err);
-    /* `done` is acknowledged and announced. */
+    /* `done` is acknowledged and announced. Once, even where a failover made the writer repeat it. */
     void (*on_finished)(void *arg);
+    /* The answer to tc_writer_check: the log ends where this writer believes. Else the writer finds out why, and goes
+     * on by itself or calls on_lost. May be NULL. */
+    void (*on_checked)(void *arg, bool agrees);
 };
 
 /* Opens generation `id` for writing. `create`: makes the log first if it does not exist (a server without brokers in
  * front). The writer waits for Redis as long as it takes. */
 TC_MUST_USE int tc_writer_open(struct tc_writer **out, struct tc_publisher *p, const char *id, bool create,
-                               const char *model, const char *channel, const struct tc_writer_callbacks *cbs, void *arg);
+                               const char *model, const char *channel, const struct tc_writer_callbacks *cbs,
+                               void *arg);
 
 /* Each copies what it is given. TC_ESTATE before on_open, after finish or after on_lost; TC_ETOOLARGE past
  * max_log_bytes; TC_EINVAL for text that is not whole UTF-8 characters. */
@@ -71,14 +79,24 @@ TC_MUST_USE int tc_writer_tool_call(struct tc_writer *w, uint32_t index, struct 
 TC_MUST_USE int tc_writer_note(struct tc_writer *w, const char *kind, struct tc_str text, struct tc_str data_msgpack);
 TC_MUST_USE int tc_writer_error(struct tc_writer *w, const char *code, struct tc_str message, bool recoverable,
                                 uint64_t retry_after_ms);
+/* A takeover tells its readers: the `try_no`th try, why, and what of the text stays (rows of kind, index and length;
+ * none: everything is said anew). Before anything else is said; offsets go on from `kept`. */
+TC_MUST_USE int tc_writer_attempt(struct tc_writer *w, uint64_t try_no, const char *reason, const struct tc_kept *kept,
+                                  size_t kept_count);
 /* The one terminal event; `usage_msgpack` may be empty. Further calls are TC_ESTATE. */
 TC_MUST_USE int tc_writer_finish(struct tc_writer *w, const char *reason, struct tc_str usage_msgpack);
+
+/* Asks Redis whether the log still ends with this writer's last entry (rule 8), looks at the cancel flag and keeps the
+ * keys from expiring: for a timer that no model can hold up, every third of a lease; also after on_finished (rule 6).
+ * Answered by on_checked; TC_EAGAIN when that is not possible now (opening, repairing, link down). */
+TC_MUST_USE int tc_writer_check(struct tc_writer *w);
 
 /* Milliseconds from created to the first piece; -1 before it. Valid until close. */
 int64_t tc_writer_ttft_ms(const struct tc_writer *w);
 uint64_t tc_writer_pieces(const struct tc_writer *w);
 struct tc_position tc_writer_position(const struct tc_writer *w); /* last acknowledged event */
-int64_t tc_writer_created_us(const struct tc_writer *w); /* `at` of created; 0 before on_open */
+int64_t tc_writer_created_us(const struct tc_writer *w);          /* `at` of created; 0 before on_open */
+int64_t tc_writer_age_ms(const struct tc_writer *w);              /* since created, on the monotonic clock once open */
 
 /* Irreversible; cb once, later; then the memory is gone. What was not acknowledged may or may not be in the log. */
 void tc_writer_close(struct tc_writer *w, void (*cb)(void *arg), void *arg);

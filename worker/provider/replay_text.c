@@ -1,0 +1,33 @@
+/* See replay_text.h. About 250 words, with characters of one to four bytes, so that a demonstration shows at once
+ * whether anything on the way cuts inside one. */
+#include "provider/replay_text.h"
+
+const char replay_text[] =
+    "## One stream, many readers\n"
+    "\n"
+    "You are watching tokencast at work. No model is running: this text is a recording, played word by word at the "
+    "pace of a real one, and everything between it and you is the real thing.\n"
+    "\n"
+    "A language model speaks once. A page that was reloaded, a phone that left the tunnel, a colleague who joins late "
+    "– all of them want to hear it from the start, and none of them should make the others wait. So the answer is not "
+    "sent to a browser; it is written down, piece by piece, in a log that outlives every connection, and each reader "
+    "follows that log with a finger of their own.\n"
+    "\n"
+    "What that gives you:\n"
+    "\n"
+    "- **Resume.** Close the lid, open it again: the text goes on at the very character where it stopped.\n"
+    "- **Fan-out.** A thousand readers cost the model exactly as much as one. Each word is encoded once and shared.\n"
+    "- **Takeover.** If the worker dies in mid-sentence, another one picks up the pen, and nobody has to press "
+    "“retry”.\n"
+    "- **Honesty.** Whoever reads too slowly is told what was left out – and where to find it.\n"
+    "\n"
+    "Try it: open this page in a second window, or pull the plug. Words from naïve to façade, from größer to 日本語, "
+    "even a small rocket 🚀, arrive whole, because no event ever ends inside a character.\n"
+    "\n"
+    "### And then?\n"
+    "\n"
+    "1. Point the worker at your own model server.\n"
+    "2. Keep your client: the formats it knows are spoken here.\n"
+    "3. Watch the first token come early, and the last one come always.\n"
+    "\n"
+    "That is all. The stream ends here, and it says so. ✨\n";
