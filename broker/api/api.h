@@ -1,0 +1,61 @@
+/* The broker's HTTP surface on one loop: routes and what their handlers share. docs/http-api.md is its reference.
+ * Loop thread; owned by the loop's main object. */
+#ifndef BROKER_API_API_H
+#define BROKER_API_API_H
+
+#include "access/cors.h"
+#include "feed/hub.h"
+#include "http/http.h"
+#include "redis/redis.h"
+
+#include <jansson.h>
+
+struct api_options {
+    const char *prefix, *queue; /* as the hub's */
+    int64_t retention_ms;       /* TTL of a generation's keys at creation */
+    int64_t max_log_bytes;      /* a snapshot beyond it is refused */
+    int64_t max_wait_ms;        /* of a long poll */
+    bool page;                  /* serve the page at / */
+};
+
+struct api_stats { /* counters, but for `pending` */
+    uint64_t started, repeated, cancels, snapshots, polls, unavailable;
+};
+
+struct api {
+    uv_loop_t *loop;
+    struct hub *hub;        /* borrowed, as all below */
+    struct tc_redis *redis;
+    const struct cors *cors;
+    struct api_options opts;
+    struct api_stats stats;
+    struct tc_redis_watch watch;
+    unsigned char secret[32]; /* key of ids from Idempotency-Key, common to all brokers */
+    bool has_secret;
+};
+
+void api_init(struct api *a, uv_loop_t *loop, struct hub *hub, const struct cors *cors, const struct api_options *opts);
+/* With a secret of its own (NULL: the one that the brokers share in Redis, made by the first). */
+void api_set_secret(struct api *a, const unsigned char *secret, size_t n);
+void api_fini(struct api *a);
+
+/* http_handler; arg is the api. */
+void api_handle(void *arg, struct http_conn *conn, const struct http_request *req);
+
+/* Handlers; `id` is valid and NUL-terminated. Each answers the connection, now or later. */
+void api_start(struct api *a, struct http_conn *conn, const struct http_request *req);
+void api_snapshot(struct api *a, struct http_conn *conn, const struct http_request *req, const char *id);
+void api_events(struct api *a, struct http_conn *conn, const struct http_request *req, const char *id);
+void api_cancel(struct api *a, struct http_conn *conn, const struct http_request *req, const char *id);
+void api_channel(struct api *a, struct http_conn *conn, const struct http_request *req, const char *channel);
+void api_channel_events(struct api *a, struct http_conn *conn, const struct http_request *req, const char *channel);
+bool api_page(struct api *a, struct http_conn *conn, const struct http_request *req); /* false: not a file of the page */
+
+/* Answers that several handlers give. */
+void api_unavailable(struct api *a, struct http_conn *conn, const char *detail); /* 503, Retry-After */
+void api_not_found(struct http_conn *conn, const char *id);                     /* 404 */
+void api_gone(struct http_conn *conn, const char *id);                          /* 410 */
+/* 202/200 with {"id","state","events_url","cancel_url"}. */
+void api_accepted(struct http_conn *conn, int status, const char *extra, const char *id, const char *state);
+
+#endif

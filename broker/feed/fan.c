@@ -1,0 +1,169 @@
+/* Tracks and flushing. See fan.h. */
+#include "feed/fan.h"
+
+#include "base/log.h"
+#include "feed/hub.h"
+#include "tokencast/error.h"
+
+#include <string.h>
+
+void fan_init(struct fan *f, struct hub *hub, const struct fan_source *source) {
+    *f = (struct fan){.hub = hub, .source = *source};
+}
+
+void fan_fini(struct fan *f) {
+    tc_list_remove(&f->dirty);
+    while (f->tracks != NULL) {
+        struct track *next = f->tracks->next;
+        track_destroy(f->tracks);
+        f->tracks = next;
+    }
+}
+
+static void on_trim(struct track *t, uint64_t new_tail) {
+    for (uint32_t i = t->sub_count; i > 0; i--) /* downwards: one that leaves is replaced by one already seen */
+        if (i <= t->sub_count)
+            sub_rescue(t->subs[i - 1], new_tail);
+}
+
+static bool same_key(const struct track_key *a, const struct track_key *b) {
+    return a->dialect == b->dialect && a->include == b->include && a->pace == b->pace && a->chunked == b->chunked;
+}
+
+int fan_track(struct fan *f, const struct track_key *key, struct track **out) {
+    struct track *t;
+    for (t = f->tracks; t != NULL; t = t->next) {
+        if (same_key(&t->key, key)) {
+            *out = t;
+            return 0;
+        }
+    }
+    int err = track_create(&t, key, (size_t)f->hub->opts.lag_events, (size_t)f->hub->opts.lag_bytes);
+    if (err != 0)
+        return err;
+    if (f->source.prime != NULL)
+        f->source.prime(f->source.arg, t);
+    t->on_trim = on_trim;
+    t->ended = f->ended;
+    t->beat_ms = hub_now_ms(f->hub);
+    t->next = f->tracks;
+    f->tracks = t;
+    *out = t;
+    return 0;
+}
+
+void fan_drop_empty_tracks(struct fan *f) {
+    for (struct track **at = &f->tracks; *at != NULL;) {
+        struct track *t = *at;
+        if (t->sub_count > 0) {
+            at = &t->next;
+            continue;
+        }
+        *at = t->next;
+        track_destroy(t);
+    }
+}
+
+void fan_touch(struct fan *f) {
+    if (!tc_list_linked(&f->dirty))
+        hub_mark_dirty(f->hub, &f->dirty);
+}
+
+static void cut_off(struct fan *f, struct track *t) {
+    tc_log(TC_LOG_ERROR, "out of memory: subscribers of a track are cut off", TC_LI("subscribers", t->sub_count));
+    f->hub->stats.no_memory++;
+    while (t->sub_count > 0)
+        sub_destroy(t->subs[t->sub_count - 1], false);
+}
+
+void fan_event(struct fan *f, struct tc_position pos, const struct dialect_event *in) {
+    for (struct track *t = f->tracks; t != NULL; t = t->next) {
+        int err = track_event(t, pos, in);
+        if (err == TC_ENOMEM)
+            cut_off(f, t);
+    }
+    fan_touch(f);
+}
+
+void fan_control(struct fan *f, const char *type, struct tc_str json, unsigned retry_ms) {
+    for (struct track *t = f->tracks; t != NULL; t = t->next)
+        if (track_control(t, type, json, retry_ms) != 0)
+            cut_off(f, t);
+    fan_touch(f);
+}
+
+void fan_end(struct fan *f) {
+    f->ended = true;
+    for (struct track *t = f->tracks; t != NULL; t = t->next)
+        if (track_end(t) != 0)
+            cut_off(f, t);
+    fan_touch(f);
+}
+
+void fan_heartbeat(struct fan *f, uint64_t now_ms) {
+    for (struct track *t = f->tracks; t != NULL; t = t->next) {
+        if (t->head_off == t->beat_off && !t->ended && t->sub_count > 0) {
+            if (now_ms - t->beat_ms < (uint64_t)f->hub->opts.heartbeat_ms)
+                continue;
+            if (track_heartbeat(t) != 0)
+                cut_off(f, t);
+            fan_touch(f);
+        }
+        t->beat_off = t->head_off;
+        t->beat_ms = now_ms;
+    }
+}
+
+void fan_restart(struct fan *f, struct tc_position pos) {
+    for (struct track *t = f->tracks; t != NULL; t = t->next) {
+        merge_reset(&t->merge, pos);
+        for (uint32_t i = t->sub_count; i > 0; i--)
+            if (i <= t->sub_count)
+                sub_restart(t->subs[i - 1], f->source.catchup(f->source.arg, t, pos, true));
+        t->todo = t->sub_count;
+    }
+    fan_touch(f);
+}
+
+void fan_each_sub(struct fan *f, void (*cb)(struct sub *s, void *arg), void *arg) {
+    for (struct track *t = f->tracks; t != NULL; t = t->next)
+        for (uint32_t i = t->sub_count; i > 0; i--)
+            if (i <= t->sub_count)
+                cb(t->subs[i - 1], arg);
+}
+
+static bool has_work(const struct sub *s) {
+    if (s->blocked)
+        return false;
+    if (s->state == SUB_LIVE)
+        return s->off < s->track->head_off || s->track->ended || s->gap_dropped > 0;
+    return s->more || s->state == SUB_ENDING;
+}
+
+static void flush_track(struct track *t, unsigned *budget) {
+    while (t->todo > 0 && *budget > 0 && t->sub_count > 0) {
+        if (t->hand >= t->sub_count)
+            t->hand = 0;
+        struct sub *s = t->subs[t->hand];
+        t->todo--;
+        if (!has_work(s)) {
+            t->hand++;
+            continue;
+        }
+        (*budget)--;
+        sub_pump(s);
+        if (t->hand < t->sub_count && t->subs[t->hand] == s)
+            t->hand++; /* else it left, and another stands in its place */
+    }
+    if (t->sub_count == 0)
+        t->todo = 0;
+}
+
+bool fan_flush(struct fan *f, unsigned *budget) {
+    bool left = false;
+    for (struct track *t = f->tracks; t != NULL; t = t->next) {
+        flush_track(t, budget);
+        left = left || t->todo > 0;
+    }
+    return left;
+}

@@ -1,0 +1,273 @@
+/* A generation's feed: lifetime, state, and handing events to those who listen. The tail drives it. See feed.h. */
+#include "feed/feed.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "feed/gap.h"
+#include "feed/presence.h"
+#include "feed/replay.h"
+#include "feed/tail.h"
+#include "tokencast/error.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static struct catchup *catchup_for(void *arg, const struct track *track, struct tc_position pos, bool lost) {
+    return replay_create(arg, &track->key, pos, NULL, lost);
+}
+
+/* A new paced track must hold back what one that had been there from the start would hold back now. */
+static void prime(void *arg, struct track *t) {
+    struct feed *f = arg;
+    if (t->key.pace == PACE_TOKEN)
+        return;
+    merge_emit emit = t->merge.emit;
+    t->merge.emit = replay_discard;
+    for (size_t i = 0; i < f->history.count; i++) {
+        const struct entry *e = history_at(&f->history, i);
+        struct tc_event ev;
+        struct tc_str raw = {e->bytes, e->len};
+        if (tc_event_decode(raw.p, raw.n, &ev) != 0 || !track_includes(t->key.include, &ev))
+            continue;
+        if (merge_push(&t->merge, e->pos, &ev, raw) == 0)
+            (void)merge_flush(&t->merge);
+    }
+    t->merge.emit = emit;
+}
+
+int feed_get(struct hub *h, const char *id, struct feed **out) {
+    struct feed *f;
+    HASH_FIND_STR(h->feeds, id, f);
+    if (f != NULL) {
+        feed_ref(f);
+        *out = f;
+        return 0;
+    }
+    if (HASH_COUNT(h->feeds) >= (unsigned)h->opts.max_feeds)
+        return TC_EFULL;
+    f = calloc(1, sizeof *f);
+    if (f == NULL)
+        return TC_ENOMEM;
+    f->hub = h;
+    f->refs = 1;
+    f->queue_ahead = -1;
+    memcpy(f->id, id, strlen(id) + 1);
+    tc_key_gen(f->log_key, h->opts.prefix, TC_KEY_LOG, id);
+    tc_key_gen(f->meta_key, h->opts.prefix, TC_KEY_META, id);
+    tc_list_init(&f->waits);
+    tc_list_init(&f->listeners);
+    history_init(&f->history, (size_t)h->opts.lag_events, (size_t)h->opts.lag_bytes);
+    fan_init(&f->fan, h, &(struct fan_source){.catchup = catchup_for, .prime = prime, .arg = f});
+    HASH_ADD_STR(h->feeds, id, f);
+    int err = f->hh.tbl == NULL ? TC_ENOMEM : tail_start(f);
+    if (err != 0) {
+        feed_destroy(f);
+        return err;
+    }
+    h->stats.feeds++;
+    *out = f;
+    return 0;
+}
+
+void feed_ref(struct feed *f) {
+    f->refs++;
+}
+
+void feed_unref(struct feed *f) {
+    if (--f->refs == 0)
+        f->idle_ms = hub_now_ms(f->hub);
+}
+
+static void maybe_free(struct feed *f) {
+    if (!f->closing || f->calls > 0)
+        return; /* a reply that points here is still to come */
+    free(f);
+}
+
+void feed_destroy(struct feed *f) {
+    if (f->closing)
+        return;
+    f->closing = true;
+    if (f->hh.tbl != NULL) {
+        HASH_DEL(f->hub->feeds, f);
+        f->hub->stats.feeds--;
+    }
+    tail_stop(f);
+    feed_wake(f);
+    fan_fini(&f->fan);
+    history_fini(&f->history);
+    maybe_free(f);
+}
+
+bool feed_call_done(struct feed *f) {
+    f->calls--;
+    if (!f->closing)
+        return false;
+    maybe_free(f);
+    return true;
+}
+
+void feed_wait_add(struct feed *f, struct feed_wait *w) {
+    tc_list_add_tail(&f->waits, &w->node);
+}
+
+void feed_wait_remove(struct feed_wait *w) {
+    tc_list_remove(&w->node);
+}
+
+void feed_listen(struct feed *f, struct feed_listener *l) {
+    tc_list_add_tail(&f->listeners, &l->node);
+}
+
+void feed_unlisten(struct feed_listener *l) {
+    tc_list_remove(&l->node);
+}
+
+void feed_wake(struct feed *f) {
+    struct tc_list now;
+    tc_list_move(&f->waits, &now);
+    while (!tc_list_empty(&now)) {
+        struct feed_wait *w = TC_CONTAINER_OF(now.next, struct feed_wait, node);
+        tc_list_remove(&w->node);
+        w->cb(w->arg);
+    }
+}
+
+const char *feed_state_name(const struct feed *f) {
+    if (f->ended)
+        return f->cancelled ? "cancelled" : f->failed ? "failed" : "done";
+    return f->started ? "running" : "queued";
+}
+
+/* What an event says of the generation's state. */
+void feed_note_state(struct feed *f, const struct tc_event *ev) {
+    if (ev->type == TC_EV_START || ev->type == TC_EV_DELTA || ev->type == TC_EV_ATTEMPT)
+        f->started = true;
+    if (ev->type != TC_EV_DONE)
+        return;
+    f->ended = true;
+    f->cancelled = tc_str_is(ev->reason, "cancelled");
+    f->failed = tc_str_is(ev->reason, "error");
+}
+
+int feed_push(struct feed *f, struct tc_position pos, const struct tc_event *ev, struct tc_str raw) {
+    int err = history_push(&f->history, pos, raw);
+    if (err != 0)
+        return err;
+    f->last = pos;
+    f->quiet_ms = hub_now_ms(f->hub);
+    f->hub->stats.events++;
+    feed_note_state(f, ev);
+    char id[TC_POSITION_MAX];
+    struct dialect_event in = {.ev = ev, .raw = raw, .id = {id, tc_position_format(pos, id)}};
+    fan_event(&f->fan, pos, &in);
+    for (struct tc_list *n = f->listeners.next, *next; n != &f->listeners; n = next) {
+        next = n->next;
+        struct feed_listener *l = TC_CONTAINER_OF(n, struct feed_listener, node);
+        l->on_event(l->arg, f, pos, ev, raw);
+    }
+    if (f->ended)
+        fan_end(&f->fan);
+    return 0;
+}
+
+void feed_settle(struct feed *f, int err) {
+    f->err = err;
+    f->state = err == 0 ? FEED_READY : FEED_FAILED;
+    f->quiet_ms = hub_now_ms(f->hub);
+    f->fan.ended = f->ended;
+    if (err != 0 || f->ended)
+        tail_stop(f);
+    feed_wake(f);
+}
+
+void feed_gap(struct feed *f, struct tc_position from, struct tc_position to, uint64_t dropped) {
+    char room[256];
+    struct tc_buf json = {.data = room, .cap = sizeof room};
+    gap_json(&json, from, to, dropped, "trimmed");
+    f->hub->stats.gaps_trimmed++;
+    /* What can only append has no way to say this: it is cut off rather than left with a silent hole. */
+    for (struct track *t = f->fan.tracks; t != NULL; t = t->next)
+        if (t->key.dialect->append_only)
+            while (t->sub_count > 0)
+                sub_destroy(t->subs[t->sub_count - 1], false);
+    fan_control(&f->fan, "gap", tc_buf_str(&json), 0);
+}
+
+void feed_lost(struct feed *f) {
+    tc_log(TC_LOG_WARN, "a branch of the log was lost: readers start over", TC_LS("gen", f->id));
+    struct tc_position seen = f->last;
+    history_clear(&f->history);
+    f->last = (struct tc_position){0, 0};
+    f->started = f->ended = f->cancelled = f->failed = false;
+    fan_restart(&f->fan, seen);
+    for (struct tc_list *n = f->listeners.next, *next; n != &f->listeners; n = next) {
+        next = n->next;
+        struct feed_listener *l = TC_CONTAINER_OF(n, struct feed_listener, node);
+        if (l->on_lost != NULL)
+            l->on_lost(l->arg, f);
+    }
+    tail_reload(f);
+}
+
+static void put_control(struct feed *f, const char *type, const char *code, const char *message) {
+    struct tc_buf json = {0};
+    if (code != NULL)
+        tc_buf_printf(&json, "{\"type\":\"%s\",\"code\":\"%s\",\"message\":\"%s\",\"recoverable\":false}", type, code,
+                      message);
+    else
+        tc_buf_printf(&json, "{\"type\":\"%s\",\"reason\":\"error\"}", type);
+    if (tc_buf_ok(&json))
+        fan_control(&f->fan, type, tc_buf_str(&json), 0);
+    tc_buf_fini(&json);
+}
+
+void feed_vanished(struct feed *f, const char *code, const char *message) {
+    tc_log(TC_LOG_WARN, "the log of a generation vanished", TC_LS("gen", f->id), TC_LS("code", code));
+    f->failed = f->ended = true;
+    put_control(f, "error", code, message);
+    put_control(f, "done", NULL, NULL);
+    fan_end(&f->fan);
+    feed_settle(f, TC_EGONE);
+    /* New readers must find out for themselves what Redis says then. */
+    f->idle_ms = 0;
+}
+
+static void beat(struct feed *f, uint64_t now_ms) {
+    fan_heartbeat(&f->fan, now_ms);
+    if (f->fan.sub_count == 0)
+        fan_drop_empty_tracks(&f->fan);
+}
+
+void feed_sweep(struct feed *f, uint64_t now_ms) {
+    beat(f, now_ms);
+    if (f->refs == 0 && now_ms - f->idle_ms >= (uint64_t)f->hub->opts.linger_ms) {
+        feed_destroy(f);
+        return;
+    }
+    tail_retry(f);
+    if (f->state != FEED_READY || f->ended)
+        return;
+    if (f->abandonable)
+        presence_report(f, now_ms);
+    if (now_ms - f->quiet_ms >= (uint64_t)f->hub->opts.sweep_ms)
+        tail_read(f);
+    if (!tc_list_empty(&f->waits))
+        feed_wake(f); /* those who wait for a position ahead of the log look at their clock */
+}
+
+void feed_redis_down(struct feed *f) {
+    if (f->state == FEED_READY && !f->ended && f->fan.sub_count > 0)
+        fan_control(&f->fan, "status", TC_STR("{\"type\":\"status\",\"state\":\"recovering\"}"), 0);
+}
+
+void feed_redis_up(struct feed *f) {
+    tail_retry(f);
+    if (f->state == FEED_READY && !f->ended && f->fan.sub_count > 0) {
+        char room[96];
+        struct tc_buf json = {.data = room, .cap = sizeof room};
+        tc_buf_printf(&json, "{\"type\":\"status\",\"state\":\"%s\"}", feed_state_name(f));
+        fan_control(&f->fan, "status", tc_buf_str(&json), 0);
+    }
+    feed_wake(f);
+}

@@ -1,0 +1,11 @@
+/* The JSON of what the broker itself says on a stream. Pure. */
+#ifndef BROKER_FEED_GAP_H
+#define BROKER_FEED_GAP_H
+
+#include "base/buf.h"
+#include "tokencast/position.h"
+
+/* {"type":"gap","from","to","dropped","reason"}; reason is "overflow", "trimmed" or "lost"; static text. */
+void gap_json(struct tc_buf *out, struct tc_position from, struct tc_position to, uint64_t dropped, const char *reason);
+
+#endif

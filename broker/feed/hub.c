@@ -1,0 +1,129 @@
+/* The loop's feeds. See hub.h. */
+#include "feed/hub.h"
+
+#include "base/clock.h"
+#include "feed/channel.h"
+#include "feed/feed.h"
+#include "tokencast/error.h"
+
+#define VISITS_PER_TURN 512 /* subscribers flushed before the loop looks at its sockets again */
+
+uint64_t hub_now_ms(const struct hub *h) {
+    return uv_now(h->loop);
+}
+
+static void on_idle(uv_idle_t *idle) {
+    (void)idle; /* its being active is what matters: poll does not sleep */
+}
+
+void hub_mark_dirty(struct hub *h, struct tc_list *node) {
+    tc_list_add_tail(&h->dirty, node);
+    if (!h->closing)
+        uv_idle_start(&h->idle, on_idle);
+}
+
+static void flush(struct hub *h) {
+    unsigned budget = VISITS_PER_TURN;
+    struct tc_list work;
+    tc_list_move(&h->dirty, &work);
+    while (!tc_list_empty(&work)) {
+        struct fan *f = TC_CONTAINER_OF(work.next, struct fan, dirty);
+        tc_list_remove(&f->dirty);
+        if (fan_flush(f, &budget) && !tc_list_linked(&f->dirty))
+            tc_list_add_tail(&h->dirty, &f->dirty);
+        if (f->latency_at > 0 && f->sub_count > 0 && h->on_latency != NULL)
+            h->on_latency(h->arg, tc_now_us() - f->latency_at);
+        f->latency_at = 0;
+    }
+    if (tc_list_empty(&h->dirty))
+        uv_idle_stop(&h->idle);
+}
+
+static void on_check(uv_check_t *check) {
+    struct hub *h = check->data;
+    if (!tc_list_empty(&h->dirty))
+        flush(h);
+}
+
+static void on_sweep(uv_timer_t *timer) {
+    struct hub *h = timer->data;
+    uint64_t now = hub_now_ms(h);
+    struct feed *f, *next;
+    HASH_ITER(hh, h->feeds, f, next) {
+        feed_sweep(f, now);
+    }
+    channels_sweep(h, now);
+}
+
+static void on_redis_up(void *arg) {
+    struct hub *h = arg;
+    struct feed *f, *next;
+    HASH_ITER(hh, h->feeds, f, next) {
+        feed_redis_up(f);
+    }
+}
+
+static void on_redis_down(void *arg, int err) {
+    struct hub *h = arg;
+    struct feed *f, *next;
+    (void)err;
+    HASH_ITER(hh, h->feeds, f, next) {
+        feed_redis_down(f);
+    }
+}
+
+int hub_init(struct hub *h, uv_loop_t *loop, struct tc_redis *redis, const struct hub_options *opts) {
+    *h = (struct hub){.loop = loop, .redis = redis, .opts = *opts};
+    tc_list_init(&h->dirty);
+    if (uv_check_init(loop, &h->check) != 0 || uv_idle_init(loop, &h->idle) != 0 || uv_timer_init(loop, &h->sweep) != 0)
+        return TC_ENOMEM;
+    h->check.data = h->idle.data = h->sweep.data = h;
+    h->handles = 3;
+    uv_check_start(&h->check, on_check);
+    uint64_t every = opts->sweep_ms > 0 ? (uint64_t)opts->sweep_ms : 1000;
+    uv_timer_start(&h->sweep, on_sweep, every, every);
+    h->watch = (struct tc_redis_watch){.on_up = on_redis_up, .on_down = on_redis_down, .arg = h};
+    tc_redis_watch_add(redis, &h->watch);
+    return 0;
+}
+
+static void on_handle_closed(uv_handle_t *handle) {
+    struct hub *h = handle->data;
+    if (--h->handles == 0 && h->close_cb != NULL)
+        h->close_cb(h->close_arg);
+}
+
+static void cut_sub(struct sub *s, void *arg) {
+    (void)arg;
+    sub_destroy(s, false);
+}
+
+void hub_close(struct hub *h, void (*cb)(void *arg), void *arg) {
+    h->closing = true;
+    h->close_cb = cb;
+    h->close_arg = arg;
+    tc_redis_watch_remove(h->redis, &h->watch);
+    channels_destroy(h);
+    struct feed *f, *next;
+    HASH_ITER(hh, h->feeds, f, next) {
+        fan_each_sub(&f->fan, cut_sub, NULL);
+        feed_destroy(f);
+    }
+    uv_close((uv_handle_t *)&h->check, on_handle_closed);
+    uv_close((uv_handle_t *)&h->idle, on_handle_closed);
+    uv_close((uv_handle_t *)&h->sweep, on_handle_closed);
+}
+
+static void say_bye(struct sub *s, void *arg) {
+    unsigned retry = (unsigned)tc_jitter(*(unsigned *)arg, 50);
+    sub_end_with(s, "bye", TC_STR("{\"type\":\"bye\",\"reason\":\"drain\"}"), retry);
+}
+
+void hub_drain(struct hub *h, unsigned retry_ms) {
+    h->draining = true;
+    struct feed *f, *next;
+    HASH_ITER(hh, h->feeds, f, next) {
+        fan_each_sub(&f->fan, say_bye, &retry_ms);
+    }
+    channels_each_sub(h, say_bye, &retry_ms);
+}

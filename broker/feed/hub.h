@@ -1,0 +1,71 @@
+/* All feeds and channels of one loop, what they share, and the loop's turn: flush after every poll, sweep every second.
+ * Loop thread only; owned by the loop's main object. */
+#ifndef BROKER_FEED_HUB_H
+#define BROKER_FEED_HUB_H
+
+#include "base/attr.h"
+#include "base/list.h"
+#include "redis/redis.h"
+#include "wire/keys.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <uv.h>
+
+struct feed;
+struct channel;
+
+struct hub_options {
+    const char *prefix;       /* of keys */
+    const char *queue;        /* NULL = the default queue; for "how many are ahead" */
+    int64_t lag_events, lag_bytes; /* a subscriber's bound; also what a track and the history keep */
+    int64_t heartbeat_ms;
+    int64_t linger_ms;        /* a feed without readers is kept this long */
+    int64_t lease_ms;         /* of viewers, and how long a position ahead of the log is waited for */
+    int64_t sweep_ms;         /* a quiet generation's log is looked at this often */
+    int64_t max_feeds;        /* beyond: TC_EFULL */
+    const char *instance;     /* this broker's name among viewers; unique a process and loop */
+};
+
+/* Only ever rise, but for the gauges at the end. */
+struct hub_stats {
+    uint64_t events, announced, log_reads, sweeps_found, decode_errors;
+    uint64_t sends, bytes, blocked;
+    uint64_t gaps_overflow, gaps_trimmed, gaps_lost, dropped_events;
+    uint64_t overflow_drop, overflow_merge, overflow_close;
+    uint64_t streams_opened, streams_ended, streams_gone, no_memory;
+    uint64_t streams, feeds, channels; /* gauges */
+};
+
+struct hub {
+    uv_loop_t *loop;
+    struct tc_redis *redis; /* borrowed */
+    struct hub_options opts;
+    struct hub_stats stats;
+    struct feed *feeds;       /* hash by id */
+    struct channel *channels; /* hash by name */
+    struct tc_list dirty;     /* fans with something to flush */
+    uv_check_t check;         /* flushes after each poll */
+    uv_idle_t idle;           /* keeps poll from sleeping while the flush is not done */
+    uv_timer_t sweep;
+    struct tc_redis_watch watch;
+    void (*on_latency)(void *arg, int64_t us); /* from the event's `at` to its being sent, once a flush; may be NULL */
+    void *arg;
+    bool draining, closing;
+    unsigned handles;         /* not yet closed */
+    void (*close_cb)(void *arg);
+    void *close_arg;
+};
+
+TC_MUST_USE int hub_init(struct hub *h, uv_loop_t *loop, struct tc_redis *redis, const struct hub_options *opts);
+/* Every stream must be gone or is cut off here. cb once all is closed; then the memory is the caller's. Redis must
+ * still be there and be closed afterwards (it answers what is in flight). */
+void hub_close(struct hub *h, void (*cb)(void *arg), void *arg);
+
+/* Ends every stream with `bye` and a jittered retry; new ones are refused by the caller. */
+void hub_drain(struct hub *h, unsigned retry_ms);
+
+void hub_mark_dirty(struct hub *h, struct tc_list *node);
+uint64_t hub_now_ms(const struct hub *h); /* loop time */
+
+#endif

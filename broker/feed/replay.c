@@ -1,0 +1,307 @@
+/* A reader's way to the head of a generation. Happy path: step -> (page of the log -> step)* -> history -> HEAD or END.
+ * Fails: Redis away: WAIT until the feed wakes us; a wire form that cannot say what is missing: FAIL. */
+#include "feed/replay.h"
+
+#include "feed/gap.h"
+#include "redis/reply.h"
+#include "tokencast/error.h"
+
+#include <stdlib.h>
+
+#define PAGE_ENTRIES 128
+#define MERGED_BYTES 32768 /* of text in one merged delta */
+
+struct replay;
+
+struct page { /* outlives a replay that goes away while Redis is answering */
+    struct replay *owner; /* NULL once it went */
+};
+
+struct replay {
+    struct catchup base;
+    struct feed *feed;
+    struct track_key key;
+    struct merge merge;
+    struct tc_buf *out;      /* valid during a step */
+    struct tc_buf pages;     /* encoded while nobody was stepping */
+    struct tc_position next; /* everything up to here was dealt with */
+    struct tc_position until;
+    bool bounded;
+    bool checked;  /* `next` is known to lie on the log's present branch */
+    bool ended;    /* done or until was given out */
+    bool failed;   /* cannot go on in this wire form */
+    struct page *page;
+    uint64_t ahead_ms; /* since when `next` has been ahead of the log; 0 = it is not */
+    bool lost;         /* to be told at the first step */
+    struct feed_wait wait;
+};
+
+static void ready(void *arg) {
+    struct replay *r = arg;
+    if (r->base.ready != NULL)
+        r->base.ready(r->base.arg);
+}
+
+int replay_discard(void *arg, struct tc_position pos, const struct tc_event *ev, struct tc_str raw) {
+    (void)arg;
+    (void)pos;
+    (void)ev;
+    (void)raw;
+    return 0;
+}
+
+static int emit(void *arg, struct tc_position pos, const struct tc_event *ev, struct tc_str raw) {
+    struct replay *r = arg;
+    char id[TC_POSITION_MAX];
+    struct dialect_event in = {.ev = ev, .raw = raw, .id = {id, tc_position_format(pos, id)}};
+    int err = frame_event(r->out, &r->key, &in);
+    return err == TC_ESYNTAX || err == TC_ETOOLARGE ? 0 : err; /* was counted when the feed read it */
+}
+
+static void say_gap(struct replay *r, struct tc_position from, struct tc_position to, const char *reason) {
+    if (r->key.dialect->append_only) {
+        r->failed = true;
+        return;
+    }
+    char room[256];
+    struct tc_buf json = {.data = room, .cap = sizeof room};
+    gap_json(&json, from, to, to.seq >= from.seq ? to.seq - from.seq + 1 : 0, reason);
+    frame_control(r->out, &r->key, "gap", tc_buf_str(&json), 0);
+}
+
+static void say_trimmed(struct replay *r, struct tc_position first_kept) {
+    struct tc_position from = {r->next.attempt, r->next.seq + 1}, to = {first_kept.attempt, first_kept.seq - 1};
+    if (merge_flush(&r->merge) != 0)
+        r->failed = true;
+    merge_reset(&r->merge, r->next);
+    say_gap(r, from, to, "trimmed");
+    r->feed->hub->stats.gaps_trimmed++;
+    r->next = to;
+    r->checked = true;
+}
+
+/* The reader stood on a branch that is gone: it forgets what it has and gets the log from its start. */
+static void say_lost(struct replay *r) {
+    merge_reset(&r->merge, (struct tc_position){0, 0});
+    say_gap(r, (struct tc_position){0, 1}, r->next, "lost");
+    r->feed->hub->stats.gaps_lost++;
+    r->next = (struct tc_position){0, 0};
+    r->checked = true;
+    r->ahead_ms = 0;
+}
+
+static int take(struct replay *r, struct tc_position pos, struct tc_str raw) {
+    if (r->bounded && tc_position_cmp(pos, r->until) > 0) {
+        r->ended = true;
+        return 0;
+    }
+    struct tc_event ev;
+    if (tc_event_decode(raw.p, raw.n, &ev) == 0 && ev.type != TC_EV_FENCE) {
+        if (r->key.dialect->append_only && ev.type == TC_EV_ATTEMPT && !tc_str_is(ev.mode, "continue"))
+            r->failed = true;
+        if (track_includes(r->key.include, &ev)) {
+            int err = merge_push(&r->merge, pos, &ev, raw);
+            if (err != 0)
+                return err;
+        }
+        if (ev.type == TC_EV_DONE)
+            r->ended = true;
+    }
+    r->next = pos;
+    if (r->bounded && tc_position_cmp(pos, r->until) == 0)
+        r->ended = true;
+    return 0;
+}
+
+static void take_page(struct replay *r, const redisReply *reply) {
+    struct tc_reply_entry e;
+    for (size_t i = 0; i < reply->elements && !r->ended && !r->failed; i++) {
+        if (tc_reply_entry(reply, i, &e) != 0 || e.position.seq == 0)
+            continue; /* a fence, or something that is no entry of ours */
+        if (!r->checked && r->next.seq > 0) {
+            if (tc_position_cmp(e.position, r->next) == 0) {
+                r->checked = true;
+                continue;
+            }
+            if (e.position.seq <= r->next.seq) {
+                say_lost(r);
+                return;
+            }
+        }
+        r->checked = true;
+        if (tc_position_cmp(e.position, r->next) <= 0)
+            continue;
+        if (e.position.seq > r->next.seq + 1)
+            say_trimmed(r, e.position);
+        if (take(r, e.position, e.e) != 0)
+            r->failed = true;
+    }
+}
+
+static void on_page(void *arg, int err, const redisReply *reply) {
+    struct page *page = arg;
+    struct replay *r = page->owner;
+    free(page);
+    if (r == NULL)
+        return;
+    r->page = NULL;
+    if (err == 0 && reply->type == REDIS_REPLY_ARRAY) {
+        struct tc_position before = r->next;
+        bool was_checked = r->checked;
+        r->out = &r->pages;
+        take_page(r, reply);
+        bool stuck = !r->failed && !r->ended && tc_position_cmp(before, r->next) == 0 && was_checked == r->checked;
+        if (stuck && r->next.seq > 0 && !r->checked)
+            say_lost(r); /* nothing at or after it although the log reaches that far: it is not of this branch */
+        else if (stuck && r->feed->history.count > 0)
+            say_trimmed(r, history_at(&r->feed->history, 0)->pos);
+        r->out = NULL;
+    }
+    ready(r);
+}
+
+static enum catchup_result wait_for_feed(struct replay *r) {
+    if (!tc_list_linked(&r->wait.node))
+        feed_wait_add(r->feed, &r->wait);
+    return CATCHUP_WAIT;
+}
+
+static enum catchup_result ask_page(struct replay *r) {
+    if (r->page != NULL)
+        return CATCHUP_WAIT;
+    r->page = calloc(1, sizeof *r->page);
+    if (r->page == NULL)
+        return CATCHUP_FAIL;
+    r->page->owner = r;
+    char from[TC_POSITION_MAX];
+    tc_position_format(r->next, from);
+    int err = tc_redis_command(r->feed->hub->redis, tc_str_from(r->feed->log_key), on_page, r->page,
+                               "XRANGE %s %s + COUNT %d", r->feed->log_key, from, PAGE_ENTRIES);
+    if (err == 0) {
+        r->feed->hub->stats.log_reads++;
+        return CATCHUP_WAIT;
+    }
+    free(r->page);
+    r->page = NULL;
+    return wait_for_feed(r);
+}
+
+/* A position that the log has not reached: legitimate while the reader is ahead of this broker, a lost branch when the
+ * log has ended, or when a lease has passed without its getting there. */
+static enum catchup_result ahead(struct replay *r) {
+    uint64_t now = hub_now_ms(r->feed->hub);
+    if (r->ahead_ms == 0)
+        r->ahead_ms = now > 0 ? now : 1;
+    bool other_branch = r->feed->last.attempt < r->next.attempt && r->feed->ended;
+    if (r->feed->ended || other_branch || now - r->ahead_ms >= (uint64_t)r->feed->hub->opts.lease_ms) {
+        say_lost(r);
+        return r->failed ? CATCHUP_FAIL : CATCHUP_MORE;
+    }
+    return wait_for_feed(r);
+}
+
+static enum catchup_result finish(struct replay *r) {
+    enum pace pace = r->merge.pace;
+    r->merge.pace = PACE_TOKEN; /* the end gives out everything */
+    int err = merge_flush(&r->merge);
+    r->merge.pace = pace;
+    return err == 0 && !r->failed ? CATCHUP_END : CATCHUP_FAIL;
+}
+
+static enum catchup_result from_history(struct replay *r, size_t i, size_t limit) {
+    const struct history *h = &r->feed->history;
+    r->checked = true;
+    r->ahead_ms = 0;
+    for (; i < h->count && !r->ended && !r->failed; i++) {
+        if (r->out->len >= limit)
+            return CATCHUP_MORE;
+        const struct entry *e = history_at(h, i);
+        if (take(r, e->pos, (struct tc_str){e->bytes, e->len}) != 0)
+            return CATCHUP_FAIL;
+    }
+    if (r->failed)
+        return CATCHUP_FAIL;
+    if (r->ended)
+        return finish(r);
+    if (merge_flush(&r->merge) != 0)
+        return CATCHUP_FAIL;
+    return r->bounded ? wait_for_feed(r) : CATCHUP_HEAD;
+}
+
+static enum catchup_result step(struct catchup *c, struct tc_buf *out, size_t limit) {
+    struct replay *r = TC_CONTAINER_OF(c, struct replay, base);
+    enum catchup_result result;
+    r->out = out;
+    if (r->pages.len > 0) {
+        tc_buf_put_str(out, tc_buf_str(&r->pages));
+        tc_buf_reset(&r->pages);
+        if (!r->failed)
+            return r->ended ? finish(r) : CATCHUP_MORE;
+    }
+    if (r->failed || !tc_buf_ok(&r->pages))
+        return CATCHUP_FAIL;
+    if (r->lost) {
+        r->lost = false;
+        say_lost(r);
+        return r->failed ? CATCHUP_FAIL : CATCHUP_MORE;
+    }
+    if (r->ended)
+        return finish(r);
+    if (r->page != NULL)
+        return CATCHUP_WAIT;
+    if (r->feed->state == FEED_FAILED)
+        return CATCHUP_FAIL;
+    if (r->feed->state != FEED_READY)
+        return wait_for_feed(r);
+    size_t i = 0;
+    enum history_place place = history_after(&r->feed->history, r->next, &i);
+    bool joins = place == HISTORY_OLDER && r->checked && r->feed->history.count > 0 &&
+                 r->next.seq + 1 == history_at(&r->feed->history, 0)->pos.seq;
+    if (place == HISTORY_FOUND || joins) {
+        result = from_history(r, i, limit);
+    } else if (place == HISTORY_OLDER) {
+        result = ask_page(r);
+    } else if (place == HISTORY_FOREIGN) {
+        say_lost(r);
+        result = r->failed ? CATCHUP_FAIL : CATCHUP_MORE;
+    } else {
+        result = ahead(r);
+    }
+    r->out = NULL;
+    return result;
+}
+
+static void destroy(struct catchup *c) {
+    struct replay *r = TC_CONTAINER_OF(c, struct replay, base);
+    if (r->page != NULL)
+        r->page->owner = NULL;
+    feed_wait_remove(&r->wait);
+    merge_fini(&r->merge);
+    tc_buf_fini(&r->pages);
+    feed_unref(r->feed);
+    free(r);
+}
+
+struct catchup *replay_create(struct feed *f, const struct track_key *key, struct tc_position after,
+                              const struct tc_position *until, bool lost) {
+    struct replay *r = calloc(1, sizeof *r);
+    if (r == NULL)
+        return NULL;
+    r->base = (struct catchup){.step = step, .destroy = destroy};
+    r->feed = f;
+    r->key = *key;
+    r->next = after;
+    r->bounded = until != NULL;
+    if (until != NULL)
+        r->until = *until;
+    r->lost = lost;
+    r->wait = (struct feed_wait){.cb = ready, .arg = r};
+    merge_init(&r->merge, key->pace, MERGED_BYTES, emit, r);
+    merge_reset(&r->merge, after);
+    feed_ref(f);
+    return &r->base;
+}
+
+struct tc_position replay_position(const struct catchup *c) {
+    return TC_CONTAINER_OF(c, const struct replay, base)->next;
+}

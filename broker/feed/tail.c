@@ -1,0 +1,346 @@
+/* Following one log. Happy path: subscribe -> confirmed -> load the newest part backwards -> READY -> every
+ * announcement that continues the sequence is taken as it is. Anything else (a hole, a higher attempt, a lost link, a
+ * quiet second) means reading the log from the last position on, inclusively: what stands there tells whether the log
+ * goes on, was trimmed, lost a branch, or is gone. A failed command leaves everything as it is; Redis coming back, or
+ * the next sweep, tries again. */
+#include "feed/tail.h"
+
+#include "base/log.h"
+#include "redis/reply.h"
+#include "tokencast/error.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define LOAD_ENTRIES 256
+#define READ_ENTRIES 256
+
+static void load_page(struct feed *f);
+static void load(struct feed *f);
+
+/* Takes the event at pos, which continues the sequence. Garbage is skipped and counted; its place is kept. */
+static void accept(struct feed *f, struct tc_position pos, struct tc_str raw) {
+    struct tc_event ev;
+    if (tc_event_decode(raw.p, raw.n, &ev) != 0) {
+        f->hub->stats.decode_errors++;
+        if (history_push(&f->history, pos, (struct tc_str){NULL, 0}) == 0)
+            f->last = pos;
+        return;
+    }
+    if (ev.at > 0)
+        f->fan.latency_at = ev.at;
+    if (feed_push(f, pos, &ev, raw) != 0) {
+        tc_log(TC_LOG_ERROR, "out of memory: event not taken, will be read again", TC_LS("gen", f->id));
+        return;
+    }
+    if (f->ended)
+        tail_stop(f);
+}
+
+/* ---- reading on ---- */
+
+static void read_done(struct feed *f) {
+    f->reading = false;
+    bool again = f->again;
+    f->again = false;
+    if (again && f->state == FEED_READY && !f->ended)
+        tail_read(f);
+    feed_wake(f);
+}
+
+static void take_entries(struct feed *f, const redisReply *reply, size_t from) {
+    for (size_t i = from; i < reply->elements && !f->ended; i++) {
+        struct tc_reply_entry e;
+        if (tc_reply_entry(reply, i, &e) != 0 || e.position.seq == 0)
+            continue;
+        if (tc_position_cmp(e.position, f->last) <= 0)
+            continue;
+        if (e.position.seq > f->last.seq + 1) {
+            struct tc_position start = {e.position.attempt, f->last.seq + 1}, end = {e.position.attempt, e.position.seq - 1};
+            feed_gap(f, start, end, end.seq - start.seq + 1);
+            history_clear(&f->history); /* what is kept must have no hole */
+        } else if (e.position.seq <= f->last.seq) {
+            f->reading = f->again = false;
+            feed_lost(f);
+            return;
+        }
+        accept(f, e.position, e.e);
+    }
+}
+
+static void on_first(void *arg, int err, const redisReply *reply) {
+    struct feed *f = arg;
+    if (feed_call_done(f))
+        return;
+    struct tc_reply_entry first;
+    if (err != 0 || reply->type != REDIS_REPLY_ARRAY) {
+        read_done(f);
+        return;
+    }
+    if (reply->elements == 0 || tc_reply_entry(reply, 0, &first) != 0) {
+        f->reading = false;
+        feed_vanished(f, "log_gone", "The log of this generation is no longer in Redis.");
+        return;
+    }
+    f->reading = f->again = false;
+    if (first.position.seq <= f->last.seq || first.position.seq == 0) {
+        feed_lost(f);
+        return;
+    }
+    /* Trimmed past what was read: told by the hole before the first entry that is left. */
+    struct tc_position start = {first.position.attempt, f->last.seq + 1};
+    struct tc_position end = {first.position.attempt, first.position.seq - 1};
+    if (end.seq >= start.seq)
+        feed_gap(f, start, end, end.seq - start.seq + 1);
+    history_clear(&f->history);
+    accept(f, first.position, first.e);
+    if (!f->ended)
+        tail_read(f);
+}
+
+static void on_read(void *arg, int err, const redisReply *reply) {
+    struct feed *f = arg;
+    if (feed_call_done(f))
+        return;
+    if (err != 0 || reply->type != REDIS_REPLY_ARRAY || f->state != FEED_READY) {
+        read_done(f);
+        return;
+    }
+    f->quiet_ms = hub_now_ms(f->hub);
+    struct tc_reply_entry first;
+    bool joins = reply->elements > 0 && tc_reply_entry(reply, 0, &first) == 0 &&
+                 tc_position_cmp(first.position, f->last) == 0;
+    if (!joins) {
+        if (tc_redis_command(f->hub->redis, tc_str_from(f->log_key), on_first, f, "XRANGE %s - + COUNT 1",
+                             f->log_key) == 0)
+            f->calls++;
+        else
+            read_done(f);
+        return;
+    }
+    if (reply->elements > 1)
+        f->hub->stats.sweeps_found++;
+    take_entries(f, reply, 1);
+    if (f->state != FEED_READY)
+        return; /* a branch was lost: loading again */
+    if (reply->elements == READ_ENTRIES)
+        f->again = true;
+    read_done(f);
+}
+
+void tail_read(struct feed *f) {
+    if (f->reading) {
+        f->again = true;
+        return;
+    }
+    char last[TC_POSITION_MAX];
+    tc_position_format(f->last, last);
+    if (tc_redis_command(f->hub->redis, tc_str_from(f->log_key), on_read, f, "XRANGE %s %s + COUNT %d", f->log_key,
+                         last, READ_ENTRIES) != 0)
+        return;
+    f->calls++;
+    f->reading = true;
+    f->hub->stats.log_reads++;
+}
+
+/* ---- announcements ---- */
+
+static void on_message(void *arg, struct tc_str payload) {
+    struct feed *f = arg;
+    if (f->state != FEED_READY || f->reading) {
+        f->again = true;
+        return;
+    }
+    const char *space = memchr(payload.p, ' ', payload.n < TC_POSITION_MAX ? payload.n : TC_POSITION_MAX);
+    struct tc_position pos;
+    if (space == NULL || tc_position_parse(payload.p, (size_t)(space - payload.p), &pos) != 0) {
+        f->hub->stats.decode_errors++;
+        tail_read(f);
+        return;
+    }
+    if (pos.attempt == f->last.attempt && pos.seq == f->last.seq + 1) {
+        f->hub->stats.announced++;
+        size_t skip = (size_t)(space - payload.p) + 1;
+        accept(f, pos, (struct tc_str){payload.p + skip, payload.n - skip});
+        if (f->ended)
+            feed_wake(f);
+        else if (!tc_list_empty(&f->waits))
+            feed_wake(f);
+    } else if (tc_position_cmp(pos, f->last) > 0) {
+        tail_read(f);
+    }
+}
+
+static void on_subscribed(void *arg) {
+    struct feed *f = arg;
+    if (f->state == FEED_READY)
+        tail_read(f);
+    else if (f->state == FEED_SUBSCRIBING || (f->state == FEED_LOADING && !f->reading))
+        load(f);
+}
+
+/* ---- loading ---- */
+
+static void put_text(char *out, size_t size, struct tc_str s) {
+    size_t n = s.n < size ? s.n : size - 1;
+    memcpy(out, s.p == NULL ? "" : s.p, s.p == NULL ? 0 : n);
+    out[s.p == NULL ? 0 : n] = '\0';
+}
+
+static void on_meta(void *arg, int err, const redisReply *reply) {
+    struct feed *f = arg;
+    if (feed_call_done(f) || err != 0 || reply->type != REDIS_REPLY_ARRAY || reply->elements != 5)
+        return;
+    for (size_t i = 0; i < reply->elements; i++)
+        f->has_meta = f->has_meta || reply->element[i]->type == REDIS_REPLY_STRING;
+    put_text(f->model, sizeof f->model, tc_reply_str(reply->element[0]));
+    put_text(f->channel, sizeof f->channel, tc_reply_str(reply->element[1]));
+    put_text(f->job, sizeof f->job, tc_reply_str(reply->element[2]));
+    f->abandonable = tc_reply_str(reply->element[3]).n > 0;
+}
+
+static void on_ahead(void *arg, int err, const redisReply *reply) {
+    struct feed *f = arg;
+    if (feed_call_done(f))
+        return;
+    if (err == 0 && reply->type == REDIS_REPLY_ARRAY)
+        f->queue_ahead = (int64_t)reply->elements;
+    f->reading = false;
+    feed_settle(f, 0);
+}
+
+static void on_groups(void *arg, int err, const redisReply *reply) {
+    struct feed *f = arg;
+    if (feed_call_done(f))
+        return;
+    char jobs[TC_KEY_MAX];
+    struct tc_str route = {jobs, tc_key_jobs(jobs, f->hub->opts.prefix, f->hub->opts.queue)};
+    struct tc_str delivered = {NULL, 0};
+    if (err == 0 && reply->type == REDIS_REPLY_ARRAY && reply->elements > 0)
+        delivered = tc_reply_field(reply->element[0], "last-delivered-id");
+    if (delivered.n > 0 && delivered.n < 48 &&
+        tc_redis_command(f->hub->redis, route, on_ahead, f, "XRANGE %s (%b (%s COUNT 1000", jobs, delivered.p,
+                         delivered.n, f->job) == 0) {
+        f->calls++;
+        return;
+    }
+    f->reading = false;
+    feed_settle(f, 0);
+}
+
+/* The history is as long as it gets: what does it say? */
+static void loaded(struct feed *f) {
+    const struct history *h = &f->history;
+    f->last = history_at(h, h->count - 1)->pos;
+    f->started = f->last.seq > 1;
+    for (size_t i = 0; i < h->count; i++) {
+        const struct entry *e = history_at(h, i);
+        struct tc_event ev;
+        if (tc_event_decode(e->bytes, e->len, &ev) == 0)
+            feed_note_state(f, &ev);
+    }
+    char jobs[TC_KEY_MAX];
+    struct tc_str route = {jobs, tc_key_jobs(jobs, f->hub->opts.prefix, f->hub->opts.queue)};
+    if (!f->started && !f->ended && f->job[0] != '\0' &&
+        tc_redis_command(f->hub->redis, route, on_groups, f, "XINFO GROUPS %s", jobs) == 0) {
+        f->calls++;
+        return;
+    }
+    f->reading = false;
+    feed_settle(f, 0);
+    if (f->again && !f->ended) {
+        f->again = false;
+        tail_read(f);
+    }
+}
+
+/* Entries come newest first. Returns false when the history needs no more. */
+static bool take_backwards(struct feed *f, const redisReply *reply) {
+    struct history *h = &f->history;
+    for (size_t i = 0; i < reply->elements; i++) {
+        struct tc_reply_entry e;
+        if (tc_reply_entry(reply, i, &e) != 0)
+            continue;
+        f->oldest = e.position;
+        if (e.position.seq == 0)
+            continue;
+        if (h->count > 0 && e.position.seq + 1 != history_at(h, 0)->pos.seq)
+            return false; /* a hole: what is kept must be without */
+        if (history_push_front(h, e.position, e.e) != 0)
+            return false;
+    }
+    return reply->elements == LOAD_ENTRIES;
+}
+
+static void on_page(void *arg, int err, const redisReply *reply) {
+    struct feed *f = arg;
+    if (feed_call_done(f))
+        return;
+    if (err != 0 || reply->type != REDIS_REPLY_ARRAY) {
+        if (err == 0)
+            tc_log(TC_LOG_WARN, "a log cannot be read", TC_LS("gen", f->id), TC_LSTR("reply", tc_reply_str(reply)));
+        f->reading = false;
+        return; /* still LOADING: the sweep, or Redis coming back, loads again */
+    }
+    if (take_backwards(f, reply)) {
+        load_page(f);
+        return;
+    }
+    if (f->history.count > 0) {
+        loaded(f);
+        return;
+    }
+    f->reading = false;
+    feed_settle(f, f->has_meta ? TC_EGONE : TC_ENOTFOUND);
+}
+
+static void load_page(struct feed *f) {
+    char from[TC_POSITION_MAX + 1] = "+";
+    if (f->oldest.attempt != 0 || f->oldest.seq != 0) {
+        from[0] = '(';
+        tc_position_format(f->oldest, from + 1);
+    }
+    f->reading = tc_redis_command(f->hub->redis, tc_str_from(f->log_key), on_page, f, "XREVRANGE %s %s - COUNT %d",
+                                  f->log_key, from, LOAD_ENTRIES) == 0;
+    if (f->reading)
+        f->calls++;
+}
+
+static void load(struct feed *f) {
+    f->state = FEED_LOADING;
+    f->oldest = (struct tc_position){0, 0};
+    history_clear(&f->history);
+    f->has_meta = false;
+    if (tc_redis_command(f->hub->redis, tc_str_from(f->meta_key), on_meta, f,
+                         "HMGET %s model channel job on_abandon_ms created", f->meta_key) != 0)
+        return;
+    f->calls++;
+    f->hub->stats.log_reads++;
+    load_page(f);
+}
+
+void tail_retry(struct feed *f) {
+    if (f->state == FEED_LOADING && !f->reading)
+        load(f);
+}
+
+void tail_reload(struct feed *f) {
+    f->state = FEED_LOADING;
+    f->reading = false;
+    load(f);
+}
+
+int tail_start(struct feed *f) {
+    char channel[TC_KEY_MAX];
+    tc_key_gen(channel, f->hub->opts.prefix, TC_KEY_BELL, f->id);
+    f->bell = (struct tc_redis_sub){.on_message = on_message, .on_ready = on_subscribed, .arg = f};
+    int err = tc_redis_subscribe(f->hub->redis, &f->bell, channel);
+    if (err == 0)
+        f->state = FEED_SUBSCRIBING;
+    return err;
+}
+
+void tail_stop(struct feed *f) {
+    if (f->state != FEED_COLD)
+        tc_redis_unsubscribe(f->hub->redis, &f->bell);
+}
