@@ -26,6 +26,11 @@ pkg_check_modules(HIREDIS REQUIRED IMPORTED_TARGET hiredis)
 pkg_check_modules(JANSSON REQUIRED IMPORTED_TARGET jansson>=2.12)
 pkg_check_modules(CURL REQUIRED IMPORTED_TARGET libcurl>=7.68)
 pkg_search_module(MSGPACK REQUIRED IMPORTED_TARGET msgpack-c msgpack)
+# Debian 13's msgpack-c.pc says "includedir=include": its headers lie in the default path.
+get_target_property(TC_MSGPACK_INCLUDE PkgConfig::MSGPACK INTERFACE_INCLUDE_DIRECTORIES)
+if(TC_MSGPACK_INCLUDE AND NOT IS_ABSOLUTE "${TC_MSGPACK_INCLUDE}")
+  set_target_properties(PkgConfig::MSGPACK PROPERTIES INTERFACE_INCLUDE_DIRECTORIES "")
+endif()
 
 # An HTTP/1.1 parser: llhttp where the distribution has it, else its predecessor with the same callbacks.
 add_library(tc_http_parser INTERFACE)

@@ -43,7 +43,7 @@ void api_fini(struct api *a);
 void api_handle(void *arg, struct http_conn *conn, const struct http_request *req);
 
 /* Handlers; `id` is valid and NUL-terminated. Each answers the connection, now or later. */
-void api_start(struct api *a, struct http_conn *conn, const struct http_request *req);
+void api_start(struct api *a, struct http_conn *conn, const struct http_request *req, const char *none);
 void api_snapshot(struct api *a, struct http_conn *conn, const struct http_request *req, const char *id);
 void api_events(struct api *a, struct http_conn *conn, const struct http_request *req, const char *id);
 void api_cancel(struct api *a, struct http_conn *conn, const struct http_request *req, const char *id);

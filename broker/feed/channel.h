@@ -14,7 +14,8 @@ TC_MUST_USE int channel_get(struct hub *h, const char *name, struct channel **ou
 void channel_unref(struct channel *c);
 struct fan *channel_fan(struct channel *c);
 
-/* A catch-up from `after` (NULL: the generations that are live now, from their start). NULL = no memory. */
+/* A catch-up from `after` (NULL: the generations that are live now, from their start). The key's pace must be
+ * PACE_TOKEN: pieces of several generations interleave, so nothing can be held back. NULL = no memory. */
 struct catchup *channel_catchup(struct channel *c, const struct track_key *key, const struct vector *after);
 
 void channels_sweep(struct hub *h, uint64_t now_ms);

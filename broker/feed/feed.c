@@ -30,7 +30,7 @@ static void prime(void *arg, struct track *t) {
         if (tc_event_decode(raw.p, raw.n, &ev) != 0 || !track_includes(t->key.include, &ev))
             continue;
         if (merge_push(&t->merge, e->pos, &ev, raw) == 0)
-            (void)merge_flush(&t->merge);
+            f->hub->stats.no_memory += merge_flush(&t->merge) != 0;
     }
     t->merge.emit = emit;
 }
@@ -74,8 +74,7 @@ void feed_ref(struct feed *f) {
 }
 
 void feed_unref(struct feed *f) {
-    if (--f->refs == 0)
-        f->idle_ms = hub_now_ms(f->hub);
+    f->refs--;
 }
 
 static void maybe_free(struct feed *f) {
@@ -229,8 +228,6 @@ void feed_vanished(struct feed *f, const char *code, const char *message) {
     put_control(f, "done", NULL, NULL);
     fan_end(&f->fan);
     feed_settle(f, TC_EGONE);
-    /* New readers must find out for themselves what Redis says then. */
-    f->idle_ms = 0;
 }
 
 static void beat(struct feed *f, uint64_t now_ms) {
@@ -241,7 +238,11 @@ static void beat(struct feed *f, uint64_t now_ms) {
 
 void feed_sweep(struct feed *f, uint64_t now_ms) {
     beat(f, now_ms);
-    if (f->refs == 0 && now_ms - f->idle_ms >= (uint64_t)f->hub->opts.linger_ms) {
+    if (f->refs > 0 || f->fan.sub_count > 0) {
+        f->idle_ms = 0;
+    } else if (f->idle_ms == 0) {
+        f->idle_ms = now_ms;
+    } else if (now_ms - f->idle_ms >= (uint64_t)f->hub->opts.linger_ms || f->state == FEED_FAILED) {
         feed_destroy(f);
         return;
     }

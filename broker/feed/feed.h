@@ -50,9 +50,9 @@ struct feed {
 
     struct tc_list waits;       /* struct feed_wait */
     struct tc_list listeners;   /* struct feed_listener */
-    unsigned refs;              /* readers of any kind */
+    unsigned refs;              /* users other than subscribers that are live */
     unsigned calls;             /* Redis commands in flight that point here */
-    uint64_t idle_ms;           /* loop time when refs fell to 0 */
+    uint64_t idle_ms;           /* loop time since which nobody uses it; 0 = somebody does */
     bool closing;
 };
 

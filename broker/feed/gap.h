@@ -7,5 +7,8 @@
 
 /* {"type":"gap","from","to","dropped","reason"}; reason is "overflow", "trimmed" or "lost"; static text. */
 void gap_json(struct tc_buf *out, struct tc_position from, struct tc_position to, uint64_t dropped, const char *reason);
+/* The same of one generation in a channel; `extra` are ready JSON members with their comma, or NULL. */
+void gap_json_of(struct tc_buf *out, const char *extra, struct tc_position from, struct tc_position to,
+                 uint64_t dropped, const char *reason);
 
 #endif

@@ -34,6 +34,8 @@ struct replay {
     uint64_t ahead_ms; /* since when `next` has been ahead of the log; 0 = it is not */
     bool lost;         /* to be told at the first step */
     struct feed_wait wait;
+    struct replay_label label; /* id NULL = none: the position is the id */
+    struct tc_buf id;          /* its text, while a label makes it */
 };
 
 static void ready(void *arg) {
@@ -53,7 +55,16 @@ int replay_discard(void *arg, struct tc_position pos, const struct tc_event *ev,
 static int emit(void *arg, struct tc_position pos, const struct tc_event *ev, struct tc_str raw) {
     struct replay *r = arg;
     char id[TC_POSITION_MAX];
-    struct dialect_event in = {.ev = ev, .raw = raw, .id = {id, tc_position_format(pos, id)}};
+    struct dialect_event in = {.ev = ev, .raw = raw, .extra = r->label.extra};
+    if (r->label.id != NULL) {
+        tc_buf_reset(&r->id);
+        r->label.id(r->label.arg, pos, ev, &r->id);
+        if (!tc_buf_ok(&r->id))
+            return TC_ENOMEM;
+        in.id = tc_buf_str(&r->id);
+    } else {
+        in.id = (struct tc_str){id, tc_position_format(pos, id)};
+    }
     int err = frame_event(r->out, &r->key, &in);
     return err == TC_ESYNTAX || err == TC_ETOOLARGE ? 0 : err; /* was counted when the feed read it */
 }
@@ -63,9 +74,9 @@ static void say_gap(struct replay *r, struct tc_position from, struct tc_positio
         r->failed = true;
         return;
     }
-    char room[256];
+    char room[384];
     struct tc_buf json = {.data = room, .cap = sizeof room};
-    gap_json(&json, from, to, to.seq >= from.seq ? to.seq - from.seq + 1 : 0, reason);
+    gap_json_of(&json, r->label.extra, from, to, to.seq >= from.seq ? to.seq - from.seq + 1 : 0, reason);
     frame_control(r->out, &r->key, "gap", tc_buf_str(&json), 0);
 }
 
@@ -278,6 +289,7 @@ static void destroy(struct catchup *c) {
     feed_wait_remove(&r->wait);
     merge_fini(&r->merge);
     tc_buf_fini(&r->pages);
+    tc_buf_fini(&r->id);
     feed_unref(r->feed);
     free(r);
 }
@@ -302,6 +314,14 @@ struct catchup *replay_create(struct feed *f, const struct track_key *key, struc
     return &r->base;
 }
 
+void replay_label(struct catchup *c, const struct replay_label *label) {
+    TC_CONTAINER_OF(c, struct replay, base)->label = *label;
+}
+
 struct tc_position replay_position(const struct catchup *c) {
-    return TC_CONTAINER_OF(c, const struct replay, base)->next;
+    return ((const struct replay *)c)->next; /* base is its first member */
+}
+
+void replay_wait(struct catchup *c) {
+    (void)wait_for_feed(TC_CONTAINER_OF(c, struct replay, base));
 }

@@ -11,6 +11,16 @@
  * the reader has up to `after` is on a lost branch. Takes a reference to the feed. NULL = no memory. */
 struct catchup *replay_create(struct feed *f, const struct track_key *key, struct tc_position after,
                               const struct tc_position *until, bool lost);
+/* After CATCHUP_HEAD: have `ready` called at the next change of the feed. */
+void replay_wait(struct catchup *c);
+/* How a generation that is part of a larger stream is labelled there. */
+struct replay_label {
+    const char *extra; /* dialect_event.extra, in gaps too; outlives the catch-up */
+    /* Writes the id of an event at pos. */
+    void (*id)(void *arg, struct tc_position pos, const struct tc_event *ev, struct tc_buf *out);
+    void *arg;
+};
+void replay_label(struct catchup *c, const struct replay_label *label); /* before the first step; copied */
 /* The newest position that has been dealt with. */
 struct tc_position replay_position(const struct catchup *c);
 

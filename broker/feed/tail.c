@@ -19,7 +19,7 @@ static void load_page(struct feed *f);
 static void load(struct feed *f);
 
 /* Takes the event at pos, which continues the sequence. Garbage is skipped and counted; its place is kept. */
-static void accept(struct feed *f, struct tc_position pos, struct tc_str raw) {
+static void take_event(struct feed *f, struct tc_position pos, struct tc_str raw) {
     struct tc_event ev;
     if (tc_event_decode(raw.p, raw.n, &ev) != 0) {
         f->hub->stats.decode_errors++;
@@ -64,7 +64,7 @@ static void take_entries(struct feed *f, const redisReply *reply, size_t from) {
             feed_lost(f);
             return;
         }
-        accept(f, e.position, e.e);
+        take_event(f, e.position, e.e);
     }
 }
 
@@ -93,7 +93,7 @@ static void on_first(void *arg, int err, const redisReply *reply) {
     if (end.seq >= start.seq)
         feed_gap(f, start, end, end.seq - start.seq + 1);
     history_clear(&f->history);
-    accept(f, first.position, first.e);
+    take_event(f, first.position, first.e);
     if (!f->ended)
         tail_read(f);
 }
@@ -161,7 +161,7 @@ static void on_message(void *arg, struct tc_str payload) {
     if (pos.attempt == f->last.attempt && pos.seq == f->last.seq + 1) {
         f->hub->stats.announced++;
         size_t skip = (size_t)(space - payload.p) + 1;
-        accept(f, pos, (struct tc_str){payload.p + skip, payload.n - skip});
+        take_event(f, pos, (struct tc_str){payload.p + skip, payload.n - skip});
         if (f->ended)
             feed_wake(f);
         else if (!tc_list_empty(&f->waits))

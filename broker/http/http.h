@@ -104,6 +104,8 @@ struct http_stream_events {
  * HEAD requests. */
 TC_MUST_USE int http_stream_start(struct http_conn *conn, int status, const char *content_type, const char *extra,
                                   struct tc_buf *head, const struct http_stream_events *events, void *arg);
+/* Changes the argument of the events. */
+void http_stream_set_arg(struct http_conn *conn, void *arg);
 bool http_stream_chunked(const struct http_conn *conn);
 /* One send()/sendmsg() without blocking. Bytes taken (may be fewer), TC_EAGAIN, or TC_EIO when the peer is gone. */
 ssize_t http_stream_send(struct http_conn *conn, const struct iovec *iov, int n);

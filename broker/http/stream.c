@@ -55,6 +55,10 @@ int http_stream_start(struct http_conn *c, int status, const char *content_type,
     return 0;
 }
 
+void http_stream_set_arg(struct http_conn *c, void *arg) {
+    c->arg = arg;
+}
+
 bool http_stream_chunked(const struct http_conn *c) {
     return !c->http10;
 }

@@ -215,7 +215,9 @@ function drawSide() {
     ? newestFirst(room.rows).map((row) => ({ ...row, name: promptOf(row.id) ?? row.model ?? row.id }))
     : recent().map((row) => ({ id: row.id, at: row.at, name: row.prompt }));
   $("side-title").textContent = room ? "In this room" : "Recent";
-  $("list-empty").textContent = room ? "Nothing yet. What anyone starts in this room appears here." : "What you start will be listed here.";
+  $("list-empty").textContent = room
+    ? "Nothing yet. What anyone starts in this room appears here."
+    : "What you start will be listed here.";
   drawList(rows, genId, (id) => linkTo(id));
 }
 

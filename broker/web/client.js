@@ -266,7 +266,12 @@ export class Transcript {
     },
 
     delta(event) {
-      const change = { kind: event.kind ?? "text", index: event.index ?? 0, offset: event.offset ?? 0, delta: event.text ?? "" };
+      const change = {
+        kind: event.kind ?? "text",
+        index: event.index ?? 0,
+        offset: event.offset ?? 0,
+        delta: event.text ?? "",
+      };
       const key = `${change.kind}/${change.index}`;
       if (!this.pieces.has(key)) this.pieces.set(key, new Piece());
       this.pieces.get(key).put(change.offset, change.delta);
@@ -276,7 +281,14 @@ export class Transcript {
 
     tool_call(event) {
       const index = event.index ?? 0;
-      const call = this.tools.get(index) ?? { index, id: "", name: "", done: false, invalid: false, piece: new Piece() };
+      const call = this.tools.get(index) ?? {
+        index,
+        id: "",
+        name: "",
+        done: false,
+        invalid: false,
+        piece: new Piece(),
+      };
       this.tools.set(index, call);
       call.id = event.id || call.id;
       call.name = event.name || call.name;
@@ -338,7 +350,8 @@ export class Transcript {
 
 function resolve(url, query = {}) {
   const full = new URL(url, globalThis.location?.href);
-  for (const [name, value] of Object.entries(query)) if (value !== undefined && value !== null) full.searchParams.set(name, value);
+  for (const [name, value] of Object.entries(query))
+    if (value !== undefined && value !== null) full.searchParams.set(name, value);
   return full;
 }
 
@@ -473,7 +486,11 @@ function sibling(url, suffix) {
 async function readRange(url, opts, onEvent) {
   const watchdog = new Watchdog(opts.idleTimeoutMs ?? DEFAULTS.idleTimeoutMs, opts.signal);
   try {
-    const response = await persist(url, { ...opts, signal: watchdog.signal }, { headers: { Accept: "application/x-ndjson" } });
+    const response = await persist(
+      url,
+      { ...opts, signal: watchdog.signal },
+      { headers: { Accept: "application/x-ndjson" } },
+    );
     if (response.status === 204) return;
     const lines = new LineReader((line) => {
       if (line !== "") onEvent(JSON.parse(line));

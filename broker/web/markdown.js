@@ -59,7 +59,7 @@ function grow(node, text) {
 }
 
 function* linesOf(text, start, final) {
-  for (let at = start; at < text.length; ) {
+  for (let at = start; at < text.length;) {
     const end = text.indexOf("\n", at);
     const next = end < 0 ? text.length : end + 1;
     const line = text.slice(at, end < 0 ? text.length : end).replace(/\r$/, "");
@@ -83,8 +83,10 @@ function split(text, start, final) {
 function begin(line, start) {
   let found;
   if (/^\s*$/.test(line)) return null;
-  if ((found = FENCE.exec(line))) return { type: "code", start, mark: found[1], language: found[2], lines: [], closed: false };
-  if ((found = HEADING.exec(line))) return { type: "heading", start, level: found[1].length, text: found[2].replace(/[ \t]+#+[ \t]*$/, "") };
+  if ((found = FENCE.exec(line)))
+    return { type: "code", start, mark: found[1], language: found[2], lines: [], closed: false };
+  if ((found = HEADING.exec(line)))
+    return { type: "heading", start, level: found[1].length, text: found[2].replace(/[ \t]+#+[ \t]*$/, "") };
   if (RULE.test(line)) return { type: "rule", start };
   if (ITEM.test(line)) return { type: "list", start, items: [item(line)], blank: false };
   if ((found = QUOTE.exec(line))) return { type: "quote", start, lines: [found[1]] };
@@ -93,7 +95,12 @@ function begin(line, start) {
 
 function item(line) {
   const [, indent, mark, text] = ITEM.exec(line);
-  return { depth: indent.replace(/\t/g, "    ").length, ordered: /\d/.test(mark), number: parseInt(mark, 10), lines: [text] };
+  return {
+    depth: indent.replace(/\t/g, "    ").length,
+    ordered: /\d/.test(mark),
+    number: parseInt(mark, 10),
+    lines: [text],
+  };
 }
 
 /** Whether a line belongs to the open block; takes it if so. */
@@ -111,7 +118,8 @@ const CONTINUES = {
       const [first, next] = [block.items[0], item(line)];
       if (next.depth <= first.depth && next.ordered !== first.ordered) return false; // another list
       block.items.push(next);
-    } else if (/^\s/.test(line) || (!block.blank && begin(line, 0).type === "paragraph")) block.items.at(-1).lines.push(line.trim());
+    } else if (/^\s/.test(line) || (!block.blank && begin(line, 0).type === "paragraph"))
+      block.items.at(-1).lines.push(line.trim());
     else return false;
     block.blank = false;
     return true;

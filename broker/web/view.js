@@ -15,7 +15,11 @@ const LABELS = {
   cancelled: "Stopped",
   closed: "No longer watching",
 };
-const REASONS = { length: "Done, at the length limit", content_filter: "Ended by a content filter", tool_calls: "Waits for its tools" };
+const REASONS = {
+  length: "Done, at the length limit",
+  content_filter: "Ended by a content filter",
+  tool_calls: "Waits for its tools",
+};
 const SPEAK_EVERY_MS = 5000; // to screen readers
 const CHARACTERS_A_TOKEN = 4; // an estimate, until the usage is known
 
@@ -143,7 +147,12 @@ export class GenerationView {
   }
 
   #drawFigures(gen, over) {
-    $("ttft").textContent = gen.ttftMs === null ? "–" : gen.ttftMs < 10000 ? `${Math.round(gen.ttftMs)} ms` : `${(gen.ttftMs / 1000).toFixed(1)} s`;
+    $("ttft").textContent =
+      gen.ttftMs === null
+        ? "–"
+        : gen.ttftMs < 10000
+          ? `${Math.round(gen.ttftMs)} ms`
+          : `${(gen.ttftMs / 1000).toFixed(1)} s`;
     $("speed").textContent = this.#speed(gen, over);
     $("position").textContent = gen.position ?? "–";
     $("model-name").textContent = gen.model || "–";
@@ -152,7 +161,8 @@ export class GenerationView {
   #speed(gen, over) {
     const tokens = gen.usage?.output_tokens;
     const { durationMs, ttftMs } = gen.transcript;
-    if (over && tokens > 1 && durationMs > ttftMs) return `${((tokens * 1000) / (durationMs - ttftMs)).toFixed(1)} tokens/s`;
+    if (over && tokens > 1 && durationMs > ttftMs)
+      return `${((tokens * 1000) / (durationMs - ttftMs)).toFixed(1)} tokens/s`;
     const seconds = this.#first ? (this.#last.at - this.#first.at) / 1e6 : 0;
     if (seconds < 0.5) return "–";
     return `≈ ${((this.#last.length - this.#first.length) / CHARACTERS_A_TOKEN / seconds).toFixed(1)} tokens/s`;

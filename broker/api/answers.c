@@ -1,0 +1,36 @@
+/* Answers that several handlers give. */
+#include "api/api.h"
+#include "wire/json.h"
+
+void api_unavailable(struct api *a, struct http_conn *conn, const char *detail) {
+    a->stats.unavailable++;
+    struct tc_buf body = {0};
+    tc_buf_puts(&body, "{\"type\":\"/problems/unavailable\",\"title\":\"Redis is not available\",\"status\":503,\"detail\":");
+    tc_json_string(&body, tc_str_from(detail));
+    tc_buf_putc(&body, '}');
+    http_reply(conn, 503, "application/problem+json", "Retry-After: 1\r\n", tc_buf_str(&body));
+    tc_buf_fini(&body);
+}
+
+void api_not_found(struct http_conn *conn, const char *id) {
+    (void)id;
+    http_problem(conn, 404, "not-found", "No such generation", "No generation with this id was ever started here.");
+}
+
+void api_gone(struct http_conn *conn, const char *id) {
+    (void)id;
+    http_problem(conn, 410, "expired", "Generation expired", "This generation existed; its log is no longer kept.");
+}
+
+void api_accepted(struct http_conn *conn, int status, const char *extra, const char *id, const char *state) {
+    struct tc_buf body = {0};
+    tc_buf_printf(&body,
+                  "{\"id\":\"%s\",\"state\":\"%s\",\"url\":\"/v1/generations/%s\","
+                  "\"events_url\":\"/v1/generations/%s/events\",\"cancel_url\":\"/v1/generations/%s/cancel\"}",
+                  id, state, id, id, id);
+    if (tc_buf_ok(&body))
+        http_reply(conn, status, "application/json", extra, tc_buf_str(&body));
+    else
+        http_problem(conn, 503, "no-memory", "Out of memory", "The broker has no memory for this answer.");
+    tc_buf_fini(&body);
+}

@@ -1,0 +1,391 @@
+/* POST /v1/generations. In order, each step after the one before was acknowledged:
+ *   look (only for an id that may exist) -> log and meta in one MULTI -> job in the queue -> meta.job -> answer
+ * A repeat (same Idempotency-Key) finds the log there and answers alike; if its job never made it into the queue, or
+ * is lost, it is put there again. Redis failing in between is a 503; repeating the request then is always right. */
+#include "api/api.h"
+#include "api/join.h"
+#include "api/params.h"
+#include "api/start_request.h"
+#include "base/base64.h"
+#include "base/clock.h"
+#include "redis/reply.h"
+#include "tokencast/error.h"
+#include "wire/json.h"
+
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define CHANNEL_ENTRIES 1000 /* announcements kept a channel, about */
+
+struct start_op {
+    struct api *api;
+    struct http_conn *conn; /* NULL once the peer left: the steps go on, nobody is answered */
+    struct start_request req;
+    bool idempotent, repeated, stream;
+    struct params params; /* stream */
+    char log[TC_KEY_MAX], meta[TC_KEY_MAX];
+    char job[48];
+    struct tc_buf created; /* the created event */
+    unsigned calls;        /* replies still to come */
+    bool over;             /* answered or failed: only waits for the replies */
+};
+
+static void enqueue(struct start_op *op);
+static void create(struct start_op *op);
+
+static void maybe_free(struct start_op *op) {
+    if (!op->over || op->calls > 0)
+        return;
+    start_request_fini(&op->req);
+    tc_buf_fini(&op->created);
+    free(op);
+}
+
+static void on_gone(void *arg) {
+    ((struct start_op *)arg)->conn = NULL;
+}
+
+static struct http_conn *finish(struct start_op *op) {
+    struct http_conn *conn = op->conn;
+    op->over = true;
+    op->conn = NULL;
+    if (conn != NULL)
+        http_on_gone(conn, NULL, NULL);
+    return conn;
+}
+
+static void fail(struct start_op *op, const char *detail) {
+    struct http_conn *conn = finish(op);
+    if (conn != NULL)
+        api_unavailable(op->api, conn, detail);
+}
+
+static void succeed(struct start_op *op) {
+    struct http_conn *conn = finish(op);
+    if (op->repeated)
+        op->api->stats.repeated++;
+    else
+        op->api->stats.started++;
+    if (conn == NULL)
+        return;
+    if (op->stream) {
+        api_watch(op->api, conn, &op->params, op->req.id);
+        return;
+    }
+    char extra[160];
+    struct tc_buf lines = {.data = extra, .cap = sizeof extra, .max = sizeof extra};
+    tc_buf_printf(&lines, "Location: /v1/generations/%s\r\n%s", op->req.id,
+                  op->repeated ? "Idempotent-Replayed: true\r\n" : "");
+    tc_buf_putc(&lines, '\0');
+    api_accepted(conn, 202, tc_buf_ok(&lines) ? extra : NULL, op->req.id, "queued");
+}
+
+/* Counts a reply off; true: this op is over, do nothing more. */
+static bool settle(struct start_op *op) {
+    op->calls--;
+    if (!op->over)
+        return false;
+    maybe_free(op);
+    return true;
+}
+
+static void sent(struct start_op *op, int err) {
+    if (err == 0) {
+        op->calls++;
+        return;
+    }
+    if (!op->over)
+        fail(op, "Redis cannot be reached; nothing is lost, try again.");
+}
+
+/* ---- the room is told ---- */
+
+static void on_announced(void *arg, int err, const redisReply *reply) {
+    struct start_op *op = arg;
+    char bell[TC_KEY_MAX];
+    struct tc_str id = err == 0 && reply->type == REDIS_REPLY_STRING ? tc_reply_str(reply) : (struct tc_str){NULL, 0};
+    struct tc_buf payload = {0};
+    tc_buf_put_str(&payload, id);
+    tc_buf_putc(&payload, ' ');
+    tc_buf_put_str(&payload, tc_buf_str(&op->created));
+    if (id.n > 0 && tc_buf_ok(&payload)) {
+        struct tc_str route = {bell, tc_key_channel(bell, op->api->opts.prefix, op->req.channel, true)};
+        int rc = tc_redis_command(op->api->redis, route, NULL, NULL, "PUBLISH %s %b", bell, payload.data, payload.len);
+        (void)rc; /* readers of the channel find the entry in its log within a sweep */
+    }
+    tc_buf_fini(&payload);
+    (void)settle(op);
+}
+
+static void announce(struct start_op *op) {
+    char key[TC_KEY_MAX];
+    struct tc_str route = {key, tc_key_channel(key, op->api->opts.prefix, op->req.channel, false)};
+    struct tc_buf json = {0};
+    tc_buf_printf(&json, "{\"type\":\"generation\",\"generation\":\"%s\",\"model\":", op->req.id);
+    tc_json_string(&json, tc_str_from(op->req.model));
+    tc_buf_printf(&json, ",\"at\":%lld}", (long long)tc_now_us());
+    json_t *value = tc_buf_ok(&json) ? json_loadb(json.data, json.len, 0, NULL) : NULL;
+    tc_buf_fini(&json);
+    tc_buf_reset(&op->created);
+    if (value != NULL)
+        tc_json_to_mp(&op->created, value);
+    json_decref(value);
+    sent(op, tc_redis_command(op->api->redis, route, on_announced, op, "XADD %s MAXLEN ~ %d * e %b", key,
+                              CHANNEL_ENTRIES, op->created.data, op->created.len));
+    int rc = tc_redis_command(op->api->redis, route, NULL, NULL, "PEXPIRE %s %lld", key,
+                              (long long)op->api->opts.retention_ms * 24);
+    (void)rc; /* set again with the next announcement */
+}
+
+/* ---- the job ---- */
+
+static void on_job_known(void *arg, int err, const redisReply *reply) {
+    struct start_op *op = arg;
+    if (op->over) {
+        (void)settle(op);
+        return;
+    }
+    if (err != 0 || reply->type == REDIS_REPLY_ERROR) {
+        fail(op, "Redis did not confirm the job; nothing is lost, try again.");
+    } else {
+        if (op->req.channel[0] != '\0' && !op->repeated)
+            announce(op);
+        if (!op->over)
+            succeed(op);
+    }
+    (void)settle(op);
+}
+
+static void on_enqueued(void *arg, int err, const redisReply *reply) {
+    struct start_op *op = arg;
+    struct tc_str id = err == 0 && reply->type == REDIS_REPLY_STRING ? tc_reply_str(reply) : (struct tc_str){NULL, 0};
+    if (!op->over && id.n > 0)
+        sent(op, tc_redis_command(op->api->redis, tc_str_from(op->meta), on_job_known, op, "HSETNX %s job %b", op->meta,
+                                  id.p, id.n));
+    else if (!op->over)
+        fail(op, "Redis did not take the job; nothing is lost, try again.");
+    (void)settle(op);
+}
+
+static void enqueue(struct start_op *op) {
+    char jobs[TC_KEY_MAX];
+    struct tc_str route = {jobs, tc_key_jobs(jobs, op->api->opts.prefix, op->api->opts.queue)};
+    sent(op, tc_redis_command(op->api->redis, route, on_enqueued, op, "XADD %s * gen %s", jobs, op->req.id));
+}
+
+/* ---- a repeat ---- */
+
+static void on_job_looked(void *arg, int err, const redisReply *reply) {
+    struct start_op *op = arg;
+    if (settle(op))
+        return;
+    if (err != 0 || reply->type != REDIS_REPLY_ARRAY) {
+        fail(op, "Redis cannot be reached; nothing is lost, try again.");
+    } else if (reply->elements > 0) {
+        succeed(op); /* still waiting, or running */
+    } else {
+        /* Not in the queue and the log has not ended: the queue lost it. The worker drops a job that is not meta.job,
+         * so that two repeats at once start it once. */
+        int rc = tc_redis_command(op->api->redis, tc_str_from(op->meta), NULL, NULL, "HDEL %s job", op->meta);
+        (void)rc;
+        enqueue(op);
+    }
+    maybe_free(op);
+}
+
+static void on_tail(void *arg, int err, const redisReply *reply) {
+    struct start_op *op = arg;
+    if (settle(op))
+        return;
+    struct tc_reply_entry last;
+    struct tc_event ev;
+    if (err != 0 || reply->type != REDIS_REPLY_ARRAY) {
+        fail(op, "Redis cannot be reached; nothing is lost, try again.");
+    } else if (reply->elements == 0) {
+        struct http_conn *conn = finish(op);
+        if (conn != NULL)
+            api_gone(conn, op->req.id);
+    } else if (tc_reply_entry(reply, 0, &last) == 0 && tc_event_decode(last.e.p, last.e.n, &ev) == 0 &&
+               ev.type == TC_EV_DONE) {
+        succeed(op);
+    } else if (op->job[0] == '\0') {
+        enqueue(op);
+    } else {
+        char jobs[TC_KEY_MAX];
+        struct tc_str route = {jobs, tc_key_jobs(jobs, op->api->opts.prefix, op->api->opts.queue)};
+        sent(op, tc_redis_command(op->api->redis, route, on_job_looked, op, "XRANGE %s %s %s", jobs, op->job, op->job));
+    }
+    maybe_free(op);
+}
+
+static void conflict(struct start_op *op, int status, const char *slug, const char *title, const char *detail) {
+    struct http_conn *conn = finish(op);
+    if (conn != NULL)
+        http_problem(conn, status, slug, title, detail);
+}
+
+static void on_look(void *arg, int err, const redisReply *reply) {
+    struct start_op *op = arg;
+    if (settle(op))
+        return;
+    if (err != 0 || reply->type != REDIS_REPLY_ARRAY || reply->elements != 2) {
+        fail(op, "Redis cannot be reached; nothing was started.");
+    } else if (reply->element[0]->type != REDIS_REPLY_STRING) {
+        create(op);
+    } else if (!op->idempotent) {
+        conflict(op, 409, "exists", "Generation exists", "There is a generation with this id already.");
+    } else if (!tc_str_eq(tc_reply_str(reply->element[0]), tc_buf_str(&op->req.request))) {
+        conflict(op, 422, "key-reused", "Idempotency-Key was used for another request",
+                 "The same key came with another body before.");
+    } else {
+        struct tc_str job = tc_reply_str(reply->element[1]);
+        op->repeated = true;
+        if (job.n < sizeof op->job && job.n > 0)
+            memcpy(op->job, job.p, job.n);
+        sent(op, tc_redis_command(op->api->redis, tc_str_from(op->log), on_tail, op, "XREVRANGE %s + - COUNT 1", op->log));
+    }
+    maybe_free(op);
+}
+
+static void look(struct start_op *op) {
+    sent(op, tc_redis_command(op->api->redis, tc_str_from(op->meta), on_look, op, "HMGET %s request job", op->meta));
+}
+
+/* ---- log and meta ---- */
+
+static void on_created(void *arg, int err, const redisReply *reply) {
+    struct start_op *op = arg;
+    if (settle(op))
+        return;
+    if (err != 0 || reply->type != REDIS_REPLY_ARRAY || reply->elements == 0) {
+        fail(op, "Redis refused the new generation; nothing was started.");
+    } else if (reply->element[0]->type == REDIS_REPLY_ERROR) {
+        look(op); /* the log is there: somebody with the same id was first */
+    } else {
+        enqueue(op);
+    }
+    maybe_free(op);
+}
+
+static int set_field(struct start_op *op, const char *field, struct tc_str value) {
+    if (value.n == 0)
+        return 0;
+    return tc_redis_command(op->api->redis, tc_str_from(op->meta), NULL, NULL, "HSETNX %s %s %b", op->meta, field,
+                            value.p, value.n);
+}
+
+static int set_number(struct start_op *op, const char *field, int64_t value) {
+    char text[24];
+    struct tc_buf b = {.data = text, .cap = sizeof text, .max = sizeof text};
+    tc_buf_put_i64(&b, value);
+    return set_field(op, field, tc_buf_str(&b));
+}
+
+/* HSETNX throughout: in a MULTI a refused XADD does not stop what stands beside it, and must not change what the
+ * first request wrote. */
+static int send_create(struct start_op *op, int64_t now) {
+    struct tc_redis *redis = op->api->redis;
+    struct tc_str route = tc_str_from(op->log);
+    long long ttl = (long long)op->api->opts.retention_ms;
+    int err = tc_redis_command(redis, route, NULL, NULL, "MULTI");
+    if (err == 0)
+        err = tc_redis_command(redis, route, NULL, NULL, "XADD %s 0-1 e %b", op->log, op->created.data, op->created.len);
+    if (err == 0)
+        err = set_field(op, "request", tc_buf_str(&op->req.request));
+    if (err == 0)
+        err = set_field(op, "model", tc_str_from(op->req.model));
+    if (err == 0)
+        err = set_field(op, "channel", tc_str_from(op->req.channel));
+    if (err == 0)
+        err = set_field(op, "on_crash", tc_str_from(op->req.on_crash));
+    if (err == 0)
+        err = set_number(op, "created", now);
+    if (err == 0 && op->req.on_abandon_ms >= 0)
+        err = set_number(op, "on_abandon_ms", op->req.on_abandon_ms);
+    if (err == 0)
+        err = tc_redis_command(redis, route, NULL, NULL, "PEXPIRE %s %lld", op->log, ttl);
+    if (err == 0) /* meta outlives the log, so that "expired" and "never existed" differ */
+        err = tc_redis_command(redis, route, NULL, NULL, "PEXPIRE %s %lld", op->meta, ttl * 24);
+    if (err == 0)
+        err = tc_redis_command(redis, route, on_created, op, "EXEC");
+    return err;
+}
+
+static void create(struct start_op *op) {
+    int64_t now = tc_now_us();
+    struct tc_event ev = {.type = TC_EV_CREATED, .at = now, .model = tc_str_from(op->req.model),
+                          .channel = tc_str_from(op->req.channel)};
+    tc_buf_reset(&op->created);
+    tc_event_encode(&op->created, &ev);
+    if (!tc_buf_ok(&op->created)) {
+        fail(op, "The broker has no memory for this request.");
+        return;
+    }
+    sent(op, send_create(op, now));
+}
+
+/* ---- the request ---- */
+
+/* With a key the id follows from it: no mapping that could dangle. */
+static void id_from_key(struct api *a, struct tc_str key, char *out) {
+    unsigned char mac[EVP_MAX_MD_SIZE];
+    unsigned int n = sizeof mac;
+    HMAC(EVP_sha256(), a->secret, sizeof a->secret, (const unsigned char *)key.p, key.n, mac, &n);
+    memcpy(out, "gen_", 4);
+    out[4 + tc_base64url(out + 4, mac, 16)] = '\0';
+}
+
+static int parse(struct start_op *op, const struct http_request *req, const char **why) {
+    int err = start_request_parse(&op->req, req->body, why);
+    if (err != 0)
+        return err;
+    op->stream = http_accepts(req, "text/event-stream") || http_accepts(req, "application/x-ndjson");
+    if (op->stream && params_parse(&op->params, req, false, why) != 0)
+        return TC_EINVAL;
+    op->params.wait_ms = -1;
+    struct tc_str key = http_header(req, "idempotency-key");
+    *why = "Idempotency-Key is 1 to 255 bytes, and cannot be combined with an id";
+    if (key.p != NULL && (key.n == 0 || key.n > 255 || op->req.id[0] != '\0'))
+        return TC_EINVAL;
+    op->idempotent = key.n > 0;
+    if (op->idempotent)
+        id_from_key(op->api, key, op->req.id);
+    return 0;
+}
+
+void api_start(struct api *a, struct http_conn *conn, const struct http_request *req, const char *none) {
+    (void)none;
+    if (a->hub->draining || !tc_redis_is_up(a->redis) ||
+        (http_header(req, "idempotency-key").n > 0 && !a->has_secret)) {
+        api_unavailable(a, conn, a->hub->draining ? "This broker is shutting down."
+                                                  : "Redis cannot be reached; nothing was started.");
+        return;
+    }
+    struct start_op *op = calloc(1, sizeof *op);
+    if (op == NULL) {
+        http_problem(conn, 503, "no-memory", "Out of memory", "The broker has no memory for this request.");
+        return;
+    }
+    op->api = a;
+    op->conn = conn;
+    const char *why = "";
+    if (parse(op, req, &why) != 0) {
+        http_problem(conn, 400, "bad-request", "Bad request", why);
+        op->over = true;
+        maybe_free(op);
+        return;
+    }
+    bool may_exist = op->req.id[0] != '\0';
+    if (!may_exist)
+        tc_id_make(op->req.id);
+    tc_key_gen(op->log, a->opts.prefix, TC_KEY_LOG, op->req.id);
+    tc_key_gen(op->meta, a->opts.prefix, TC_KEY_META, op->req.id);
+    http_on_gone(conn, on_gone, op);
+    if (may_exist)
+        look(op);
+    else
+        create(op);
+    maybe_free(op);
+}

@@ -1,0 +1,236 @@
+/* The broker's main thread. A scrape is gathered by message: a task visits every loop in turn, each adds its metrics to
+ * a copy, and the last hands it back to the main loop, which renders it. */
+#include "ops/broker.h"
+
+#include "base/log.h"
+#include "ops/loop.h"
+#include "ops/metrics.h"
+#include "ops/ops.h"
+#include "tokencast/error.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct broker {
+    const struct broker_options *opts;
+    struct loop *loops; /* opts->loops of them; the first is the main thread's */
+    size_t started;     /* loops that were initialised */
+    struct tc_ops *ops;
+    uv_signal_t term, interrupt;
+    struct task *stops; /* one a loop, for the way out */
+    struct task *releases;
+    size_t scrapes; /* under way */
+    bool stopping, closed, told_ready;
+    char listen[300], ops_listen[300];
+};
+
+struct scrape {
+    struct task task; /* first */
+    struct broker *broker;
+    struct tc_ops_scrape *answer;
+    struct tc_metrics *sum;
+    size_t next; /* loop to visit after this one */
+};
+
+static void release(struct task *t, struct loop *l) {
+    (void)t;
+    loop_release(l);
+}
+
+static void on_ops_closed(void *arg) {
+    (void)arg;
+}
+
+/* The last step: the main loop has closed its part and no scrape is on its way, so nobody posts any more. */
+static void maybe_end(struct broker *b) {
+    if (!b->closed || b->scrapes > 0)
+        return;
+    for (size_t i = 1; i < b->started; i++) {
+        b->releases[i].run = release;
+        loop_post(&b->loops[i], &b->releases[i]);
+    }
+    loop_release(&b->loops[0]);
+    tc_ops_close(b->ops, on_ops_closed, NULL);
+    uv_close((uv_handle_t *)&b->term, NULL);
+    uv_close((uv_handle_t *)&b->interrupt, NULL);
+}
+
+static void on_main_closed(void *arg) {
+    struct broker *b = arg;
+    b->closed = true;
+    maybe_end(b);
+}
+
+static void answer_scrape(struct scrape *s) {
+    struct tc_buf text = {0};
+    tc_metrics_render(s->sum, &text);
+    tc_ops_scrape_done(s->answer, tc_buf_str(&text));
+    tc_buf_fini(&text);
+    tc_metrics_destroy(s->sum);
+    s->broker->scrapes--;
+    maybe_end(s->broker);
+    free(s);
+}
+
+static void visit(struct task *t, struct loop *l) {
+    struct scrape *s = (struct scrape *)(void *)t;
+    if (s->next > s->broker->started) { /* back on the main loop */
+        answer_scrape(s);
+        return;
+    }
+    if (l->phase < LOOP_CLOSING) {
+        metrics_collect(l->metrics, &l->hub, http_server_stats(l->server), &l->api, l->redis);
+        tc_metrics_merge(s->sum, l->metrics);
+    }
+    size_t next = s->next++;
+    loop_post(&s->broker->loops[next < s->broker->started ? next : 0], &s->task);
+}
+
+static void on_metrics(void *arg, struct tc_ops_scrape *answer) {
+    struct broker *b = arg;
+    struct scrape *s = b->stopping ? NULL : calloc(1, sizeof *s);
+    if (s != NULL)
+        s->sum = metrics_create();
+    if (s == NULL || s->sum == NULL) {
+        free(s);
+        tc_ops_scrape_done(answer, TC_STR("# not available now\n"));
+        return;
+    }
+    s->broker = b;
+    s->answer = answer;
+    s->task.run = visit;
+    s->next = 1;
+    b->scrapes++;
+    visit(&s->task, &b->loops[0]);
+}
+
+static int on_ready(void *arg, struct tc_buf *why) {
+    struct broker *b = arg;
+    if (b->stopping) {
+        tc_buf_puts(why, "draining");
+        return 0;
+    }
+    bool up = tc_redis_is_up(b->loops[0].redis);
+    tc_buf_puts(why, up ? "ready" : "redis is down");
+    return up;
+}
+
+static void tell_ready(void *arg) {
+    struct broker *b = arg;
+    if (b->told_ready)
+        return;
+    b->told_ready = true;
+    tc_log(TC_LOG_INFO, "ready", TC_LS("version", TC_VERSION), TC_LS("listen", b->listen), TC_LS("ops", b->ops_listen),
+           TC_LI("loops", b->opts->loops));
+}
+
+static void stop_loop(struct task *t, struct loop *l) {
+    (void)t;
+    loop_stop(l);
+}
+
+static void on_signal(uv_signal_t *handle, int signum) {
+    struct broker *b = handle->data;
+    if (b->stopping) { /* asked twice: no more waiting */
+        loop_stop(&b->loops[0]);
+        return;
+    }
+    tc_log(TC_LOG_INFO, "stopping", TC_LI("signal", signum));
+    b->stopping = true;
+    for (size_t i = 1; i < b->started; i++) {
+        b->stops[i].run = stop_loop;
+        loop_post(&b->loops[i], &b->stops[i]);
+    }
+    loop_stop(&b->loops[0]);
+}
+
+static void run_thread(void *arg) {
+    struct loop *l = arg;
+    uv_run(&l->uv, UV_RUN_DEFAULT);
+}
+
+static int start_loops(struct broker *b) {
+    char host[256], listen[300];
+    int port;
+    snprintf(listen, sizeof listen, "%s", b->opts->listen);
+    for (size_t i = 0; i < (size_t)b->opts->loops; i++) {
+        int err = loop_init(&b->loops[i], b->opts, (unsigned)i, listen);
+        if (err != 0)
+            return err;
+        b->started++;
+        if (i > 0)
+            continue;
+        if (tc_address_split(listen, host, sizeof host, &port) != 0)
+            return TC_EINVAL;
+        /* The others share the port that the first was given. */
+        snprintf(listen, sizeof listen, strchr(host, ':') != NULL ? "[%s]:%d" : "%s:%d", host,
+                 http_server_port(b->loops[0].server));
+        snprintf(b->listen, sizeof b->listen, "%s", listen);
+    }
+    return 0;
+}
+
+static int start_ops(struct broker *b) {
+    struct tc_ops_handlers h = {.ready = on_ready, .metrics = on_metrics, .arg = b};
+    char host[256];
+    int port;
+    int err = tc_ops_start(&b->ops, &b->loops[0].uv, b->opts->ops_listen, &h);
+    if (err == 0)
+        err = tc_address_split(b->opts->ops_listen, host, sizeof host, &port);
+    if (err == 0)
+        snprintf(b->ops_listen, sizeof b->ops_listen, strchr(host, ':') != NULL ? "[%s]:%d" : "%s:%d", host,
+                 tc_ops_port(b->ops));
+    return err;
+}
+
+static int watch_signal(struct broker *b, uv_signal_t *handle, int signum) {
+    handle->data = b;
+    if (uv_signal_init(&b->loops[0].uv, handle) != 0 || uv_signal_start(handle, on_signal, signum) != 0)
+        return TC_EIO;
+    return 0;
+}
+
+static int start(struct broker *b) {
+    int err = start_loops(b);
+    if (err == 0)
+        err = start_ops(b);
+    if (err == 0)
+        err = watch_signal(b, &b->term, SIGTERM);
+    if (err == 0)
+        err = watch_signal(b, &b->interrupt, SIGINT);
+    if (err != 0)
+        return err;
+    b->loops[0].on_redis = tell_ready;
+    b->loops[0].on_closed = on_main_closed;
+    b->loops[0].arg = b;
+    for (size_t i = 1; i < b->started; i++)
+        if (uv_thread_create(&b->loops[i].thread, run_thread, &b->loops[i]) != 0)
+            abort(); /* at startup there is nothing to save */
+    return 0;
+}
+
+int broker_run(const struct broker_options *opts) {
+    struct broker b = {.opts = opts};
+    b.loops = calloc((size_t)opts->loops, sizeof *b.loops);
+    b.stops = calloc((size_t)opts->loops, sizeof *b.stops);
+    b.releases = calloc((size_t)opts->loops, sizeof *b.releases);
+    if (b.loops == NULL || b.stops == NULL || b.releases == NULL)
+        abort();
+    int err = start(&b);
+    if (err != 0) {
+        tc_log(TC_LOG_ERROR, "cannot start", TC_LERR(err), TC_LS("listen", opts->listen));
+        return err; /* the process ends; nothing was served */
+    }
+    uv_run(&b.loops[0].uv, UV_RUN_DEFAULT);
+    for (size_t i = 1; i < b.started; i++)
+        uv_thread_join(&b.loops[i].thread);
+    for (size_t i = 0; i < b.started; i++)
+        loop_fini(&b.loops[i]);
+    free(b.loops);
+    free(b.stops);
+    free(b.releases);
+    tc_log0(TC_LOG_INFO, "stopped");
+    return 0;
+}
