@@ -86,8 +86,8 @@ static void on_write(uv_write_t *req, int status) {
 }
 
 void tc_ops_conn_answer(struct tc_ops_conn *c, int status, struct tc_str body) {
-    const char *type = status == 200 && c->scrape ? "text/plain; version=0.0.4; charset=utf-8"
-                                                  : "text/plain; charset=utf-8";
+    const char *type =
+        status == 200 && c->scrape ? "text/plain; version=0.0.4; charset=utf-8" : "text/plain; charset=utf-8";
     c->scrape = NULL;
     tc_buf_printf(&c->out, "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\nCache-Control: no-store\r\n",
                   status, reason(status), type, body.n);

@@ -21,7 +21,8 @@ struct tc_ops_handlers {
 
 /* Listens on address (see TC_OPT_ADDRESS; port 0 asks for a free one). TC_EINVAL, TC_ENOMEM, TC_EIO (logged with its
  * reason); the loop needs one more turn after a failure, to close the socket. */
-TC_MUST_USE int tc_ops_start(struct tc_ops **out, uv_loop_t *loop, const char *address, const struct tc_ops_handlers *h);
+TC_MUST_USE int tc_ops_start(struct tc_ops **out, uv_loop_t *loop, const char *address,
+                             const struct tc_ops_handlers *h);
 int tc_ops_port(const struct tc_ops *ops);
 void tc_ops_scrape_done(struct tc_ops_scrape *scrape, struct tc_str text); /* copies text; safe if the peer left */
 

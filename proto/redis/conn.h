@@ -41,34 +41,27 @@ struct tc_conn_events {
     void *arg;
 };
 
-enum tc_conn_state {
-    TC_CONN_WAITING,
-    TC_CONN_OPENING,
-    TC_CONN_GREETING,
-    TC_CONN_UP,
-    TC_CONN_LOST,
-    TC_CONN_CLOSING
-};
+enum tc_conn_state { TC_CONN_WAITING, TC_CONN_OPENING, TC_CONN_GREETING, TC_CONN_UP, TC_CONN_LOST, TC_CONN_CLOSING };
 
 struct tc_conn {
     uv_loop_t *loop;
-    struct tc_link *link;        /* borrowed */
+    struct tc_link *link;         /* borrowed */
     const struct tc_endpoint *at; /* borrowed: the server's address */
-    const char *role;            /* static, for the log: "commands", "pubsub" */
+    const char *role;             /* static, for the log: "commands", "pubsub" */
     struct tc_conn_events ev;
     enum tc_conn_state state;
 
     struct tc_stream stream;
     struct tc_reader reader;
     struct tc_fifo waiting; /* callbacks of commands in flight */
-    uv_timer_t timer;       /* WAITING: back-off; OPENING, GREETING: connect time-out; UP: the oldest command, or PING */
-    bool stream_live;       /* opened and its close callback has not run */
+    uv_timer_t timer; /* WAITING: back-off; OPENING, GREETING: connect time-out; UP: the oldest command, or PING */
+    bool stream_live; /* opened and its close callback has not run */
     bool timer_live;
-    bool overdue;           /* the oldest command had its time and the timer's period of grace runs */
-    unsigned quiet;         /* timer periods without a byte, where on_reply is set */
-    unsigned tries;         /* failed since the last UP */
-    bool refused;           /* the last try failed on something that only an operator can change: longest back-off */
-    int logged_err;         /* the failure last logged, so that a long outage is not a line a try */
+    bool overdue;   /* the oldest command had its time and the timer's period of grace runs */
+    unsigned quiet; /* timer periods without a byte, where on_reply is set */
+    unsigned tries; /* failed since the last UP */
+    bool refused;   /* the last try failed on something that only an operator can change: longest back-off */
+    int logged_err; /* the failure last logged, so that a long outage is not a line a try */
     void (*close_cb)(void *arg);
 };
 

@@ -18,7 +18,7 @@ struct tc_fifo {
 
 void tc_fifo_fini(struct tc_fifo *f); /* accepts zeroed memory, which is an empty one */
 TC_MUST_USE int tc_fifo_push(struct tc_fifo *f, struct tc_fifo_entry e); /* TC_ENOMEM */
-const struct tc_fifo_entry *tc_fifo_peek(const struct tc_fifo *f);      /* the oldest; NULL when empty */
+const struct tc_fifo_entry *tc_fifo_peek(const struct tc_fifo *f);       /* the oldest; NULL when empty */
 bool tc_fifo_pop(struct tc_fifo *f, struct tc_fifo_entry *out);
 
 #endif

@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define HASH_NONFATAL_OOM 1
+#define HASH_NONFATAL_OOM         1
 #define uthash_nonfatal_oom(item) ((item)->unhashed = true)
 #include <uthash.h>
 #include <utlist.h>

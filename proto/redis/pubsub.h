@@ -14,11 +14,11 @@ struct tc_channel;
 
 struct tc_pubsub {
     struct tc_conn conn;
-    struct tc_link *link;         /* borrowed */
-    struct tc_channel *channels;  /* owned hash table by name */
-    bool allowed;                 /* the owner wants subscriptions sent (tc_pubsub_allow) */
-    bool sent;                    /* all channels have been subscribed on the present connection */
-    bool ready;                   /* and all answers have come */
+    struct tc_link *link;                  /* borrowed */
+    struct tc_channel *channels;           /* owned hash table by name */
+    bool allowed;                          /* the owner wants subscriptions sent (tc_pubsub_allow) */
+    bool sent;                             /* all channels have been subscribed on the present connection */
+    bool ready;                            /* and all answers have come */
     void (*on_change)(void *arg, int err); /* `ready` changed; err when it was lost */
     void *arg;
     void (*close_cb)(void *arg);

@@ -64,8 +64,8 @@ static int take(struct tc_reader *r, bool (*on_reply)(void *arg, const redisRepl
     }
 }
 
-int tc_reader_feed(struct tc_reader *r, const char *p, size_t n,
-                   bool (*on_reply)(void *arg, const redisReply *reply), void *arg) {
+int tc_reader_feed(struct tc_reader *r, const char *p, size_t n, bool (*on_reply)(void *arg, const redisReply *reply),
+                   void *arg) {
     int rc = 0;
     while (n > 0 && rc == 0) {
         size_t part = n < HELPING ? n : HELPING;

@@ -13,10 +13,10 @@
 #define TC_READER_MAX_ELEMENTS (1 << 20)
 
 struct tc_reader {
-    redisReader *hiredis; /* owned; NULL while not in use */
+    redisReader *hiredis;                     /* owned; NULL while not in use */
     redisReplyObjectFunctions plain, bounded; /* hiredis's own, and the same with a bound on arrays */
-    size_t partial;       /* bytes fed since the last whole reply, about */
-    const char *too_much; /* which bound was passed; NULL = none */
+    size_t partial;                           /* bytes fed since the last whole reply, about */
+    const char *too_much;                     /* which bound was passed; NULL = none */
 };
 
 /* TC_ENOMEM. An initialised reader must not be moved. */
@@ -24,7 +24,8 @@ TC_MUST_USE int tc_reader_init(struct tc_reader *r);
 void tc_reader_fini(struct tc_reader *r); /* accepts zeroed memory; not from inside on_reply */
 
 /* Takes n bytes and calls on_reply for each reply that they complete; the reply is borrowed for the call. on_reply
- * returns false to stop: the rest is dropped and 0 returned. TC_EPROTO (a passed bound included), TC_ENOMEM: of no more use. */
+ * returns false to stop: the rest is dropped and 0 returned. TC_EPROTO (a passed bound included), TC_ENOMEM: of no more
+ * use. */
 TC_MUST_USE int tc_reader_feed(struct tc_reader *r, const char *p, size_t n,
                                bool (*on_reply)(void *arg, const redisReply *reply), void *arg);
 

@@ -20,9 +20,9 @@ struct tc_redis {
     struct tc_conn commands;
     struct tc_pubsub pubsub;
     bool has_pubsub;
-    bool up;      /* what the watches were last told */
+    bool up; /* what the watches were last told */
     bool closing;
-    unsigned open; /* connections whose close callback has not run */
+    unsigned open;                     /* connections whose close callback has not run */
     struct tc_redis_watch *watches;    /* the watchers' memory */
     struct tc_redis_watch *next_watch; /* a notification's place in the list; a removal moves it on */
     void (*close_cb)(void *arg);
@@ -77,11 +77,12 @@ void tc_redis_watch_add(struct tc_redis *r, struct tc_redis_watch *w) {
 }
 
 void tc_redis_watch_remove(struct tc_redis *r, struct tc_redis_watch *w) {
-    if (r->closing)
-        return; /* close has taken all of them out */
+    if (r->closing || !w->prev)
+        return; /* close has taken all of them out; or it never was in */
     if (r->next_watch == w)
         r->next_watch = w->next;
     DL_DELETE(r->watches, w);
+    w->prev = w->next = NULL;
 }
 
 /* ---- life ---- */

@@ -22,17 +22,17 @@ struct tc_redis;
 struct tc_redis_options {
     /* redis://[user:password@]host[:port][/db], rediss://… for TLS, unix:///path[?db=N]. Borrowed during create. */
     const char *url;
-    const char *password_file;     /* NULL = none; read at create; wins over the URL's password */
-    const char *ca_file;           /* NULL = the system's; PEM */
-    const char *cert_file, *key_file; /* client certificate; both or neither */
-    bool tls_insecure;             /* do not verify the server (tests) */
-    const char *client_name;       /* CLIENT SETNAME; NULL = none */
-    int64_t connect_timeout_ms;    /* TCP, TLS and handshake together; 0 = 5,000 */
-    int64_t command_timeout_ms;    /* oldest unanswered command; then the link counts as lost; 0 = 5,000 */
+    const char *password_file;              /* NULL = none; read at create; wins over the URL's password */
+    const char *ca_file;                    /* NULL = the system's; PEM */
+    const char *cert_file, *key_file;       /* client certificate; both or neither */
+    bool tls_insecure;                      /* do not verify the server (tests) */
+    const char *client_name;                /* CLIENT SETNAME; NULL = none */
+    int64_t connect_timeout_ms;             /* TCP, TLS and handshake together; 0 = 5,000 */
+    int64_t command_timeout_ms;             /* oldest unanswered command; then the link counts as lost; 0 = 5,000 */
     int64_t backoff_min_ms, backoff_max_ms; /* 0 = 50 and 2,000 */
-    size_t max_in_flight;          /* commands; 0 = 100,000; beyond it TC_EFULL */
-    size_t max_out_bytes;          /* not yet taken by the kernel; 0 = 64 MiB; beyond it TC_EFULL */
-    bool pubsub;                   /* also keep a second connection for subscriptions */
+    size_t max_in_flight;                   /* commands; 0 = 100,000; beyond it TC_EFULL */
+    size_t max_out_bytes;                   /* not yet taken by the kernel; 0 = 64 MiB; beyond it TC_EFULL */
+    bool pubsub;                            /* also keep a second connection for subscriptions */
 };
 
 /* Counters for metrics; only ever rise. */
@@ -58,10 +58,10 @@ struct tc_redis_watch {
     void (*on_up)(void *arg);
     void (*on_down)(void *arg, int err);
     void *arg;
-    struct tc_redis_watch *prev, *next; /* private */
+    struct tc_redis_watch *prev, *next; /* private; zero before the first use */
 };
 void tc_redis_watch_add(struct tc_redis *r, struct tc_redis_watch *w); /* on_up is not called for the present state */
-void tc_redis_watch_remove(struct tc_redis *r, struct tc_redis_watch *w);
+void tc_redis_watch_remove(struct tc_redis *r, struct tc_redis_watch *w); /* idempotent; allowed in callbacks */
 
 /* Exactly once per accepted command, always later from the loop, in the order of sending. err 0: reply is borrowed for
  * the call and may be a REDIS_REPLY_ERROR; otherwise TC_ELINK, TC_ETIMEOUT or TC_ECLOSED and reply is NULL. */

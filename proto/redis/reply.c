@@ -19,8 +19,7 @@ bool tc_reply_is_error(const redisReply *r, const char *prefix) {
 }
 
 struct tc_str tc_reply_str(const redisReply *r) {
-    if (r && r->str &&
-        (r->type == REDIS_REPLY_STRING || r->type == REDIS_REPLY_STATUS || r->type == REDIS_REPLY_ERROR))
+    if (r && r->str && (r->type == REDIS_REPLY_STRING || r->type == REDIS_REPLY_STATUS || r->type == REDIS_REPLY_ERROR))
         return (struct tc_str){r->str, (size_t)r->len};
     return (struct tc_str){NULL, 0};
 }

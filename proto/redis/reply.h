@@ -10,8 +10,8 @@
 #include <stdbool.h>
 
 bool tc_reply_is_error(const redisReply *r, const char *prefix); /* prefix "OOM", "NOAUTH", …; NULL = any error */
-struct tc_str tc_reply_str(const redisReply *r);  /* string, status or error; else empty */
-bool tc_reply_int(const redisReply *r, int64_t *out); /* integer, or a string that is one */
+struct tc_str tc_reply_str(const redisReply *r);                 /* string, status or error; else empty */
+bool tc_reply_int(const redisReply *r, int64_t *out);            /* integer, or a string that is one */
 
 /* One entry of an XRANGE reply (element i of it). `e` is the value of the field "e"; n = 0 and *has_e false if there is
  * none. TC_EPROTO when the shape or the id is not a stream entry's. */

@@ -13,7 +13,7 @@
 #include <string.h>
 
 #define KEEPALIVE_SECONDS 60
-#define TLS_READ_SIZE     16384    /* one TLS record's content */
+#define TLS_READ_SIZE     16384     /* one TLS record's content */
 #define KEEP_BYTES        (1 << 20) /* a drained buffer larger than this is given back */
 
 static void maybe_finish(struct tc_stream *s);

@@ -63,8 +63,10 @@ static bool is_address(const char *host) {
 static bool expect_host(SSL *ssl, const char *host) {
     if (is_address(host))
         return X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), host) == 1;
+    char name[256]; /* OpenSSL's macro casts a const away */
+    snprintf(name, sizeof(name), "%s", host);
     SSL_set_hostflags(ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
-    return SSL_set_tlsext_host_name(ssl, host) == 1 && SSL_set1_host(ssl, host) == 1;
+    return SSL_set_tlsext_host_name(ssl, name) == 1 && SSL_set1_host(ssl, name) == 1;
 }
 
 int tc_tls_init(struct tc_tls *t, SSL_CTX *ctx, const char *host) {

@@ -12,7 +12,16 @@ import { startMock } from "./mock-broker.mjs";
 
 const CHROMIUM = process.env.TC_CHROMIUM ?? "/usr/bin/chromium";
 const OUT = fileURLToPath(new URL("../out/", import.meta.url));
-const FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
+const FLAGS = [
+  "--headless",
+  "--no-sandbox",
+  "--disable-gpu",
+  "--disable-quic",
+  "--no-first-run",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-sync",
+];
 const LONG = Array.from({ length: 300 }, (_, i) => `word${i}`).join(" ");
 const bounded = { timeout: 90000 };
 const skip = !existsSync(CHROMIUM) ? `${CHROMIUM} is not there` : process.env.TC_MOCK ? false : missing();
@@ -21,16 +30,19 @@ describe("page", { skip }, () => {
   let url;
   let stop;
   let browser;
-  before(async () => {
-    if (process.env.TC_MOCK) ({ url, stop } = await startMock());
-    else {
-      const harness = await Harness.start();
-      ({ url } = harness);
-      stop = () => harness.stop();
-    }
-    mkdirSync(OUT, { recursive: true });
-    browser = await chromium.launch({ executablePath: CHROMIUM, args: FLAGS });
-  }, { timeout: 90000 });
+  before(
+    async () => {
+      if (process.env.TC_MOCK) ({ url, stop } = await startMock());
+      else {
+        const harness = await Harness.start();
+        ({ url } = harness);
+        stop = () => harness.stop();
+      }
+      mkdirSync(OUT, { recursive: true });
+      browser = await chromium.launch({ executablePath: CHROMIUM, args: FLAGS });
+    },
+    { timeout: 90000 },
+  );
   after(async () => {
     await browser?.close();
     await stop?.();
@@ -57,8 +69,10 @@ describe("page", { skip }, () => {
   }
 
   const length = (page) => page.evaluate(() => document.getElementById("answer").textContent.length);
-  const longer = (page, than) => page.waitForFunction((n) => document.getElementById("answer").textContent.length > n, than);
-  const state = (page, wanted) => page.waitForFunction((s) => document.getElementById("dot").dataset.state === s, wanted);
+  const longer = (page, than) =>
+    page.waitForFunction((n) => document.getElementById("answer").textContent.length > n, than);
+  const state = (page, wanted) =>
+    page.waitForFunction((s) => document.getElementById("dot").dataset.state === s, wanted);
   const answer = (page) => page.evaluate(() => document.getElementById("answer").textContent);
 
   test("page_starts_and_a_second_window_grows_with_it", bounded, async () => {
@@ -151,11 +165,17 @@ describe("page", { skip }, () => {
   test("page_text_of_the_model_is_never_markup", bounded, async () => {
     const context = await browser.newContext();
     const page = await open(context);
-    const hostile = '<img src=x onerror="window.hit=1"> **bold** [go](javascript:alert(1)) [ok](https://example.org/) `<b>` <script>window.hit=1</script>';
+    const hostile =
+      '<img src=x onerror="window.hit=1"> **bold** [go](javascript:alert(1)) [ok](https://example.org/) `<b>` <script>window.hit=1</script>';
     await begin(page, "<b>me</b>", { text: hostile, rate: 500 });
     await state(page, "done");
-    assert.equal(await page.evaluate(() => document.querySelectorAll("#answer img, #answer script, #answer b").length), 0);
-    assert.deepEqual(await page.evaluate(() => Array.from(document.querySelectorAll("#answer a"), (a) => a.href)), ["https://example.org/"]);
+    assert.equal(
+      await page.evaluate(() => document.querySelectorAll("#answer img, #answer script, #answer b").length),
+      0,
+    );
+    assert.deepEqual(await page.evaluate(() => Array.from(document.querySelectorAll("#answer a"), (a) => a.href)), [
+      "https://example.org/",
+    ]);
     assert.equal(await page.textContent("#title"), "<b>me</b>");
     assert.equal(await page.evaluate(() => window.hit), undefined);
     await context.close();
@@ -164,7 +184,8 @@ describe("page", { skip }, () => {
   test("page_markdown_half_open_and_whole_look_the_same_at_the_end", bounded, async () => {
     const context = await browser.newContext();
     const page = await open(context);
-    const text = "# Title\n\nA *b* **c** `d`\n\n- one\n- two\n  - inner\n\n1. x\n2. y\n\n```js\nlet a = 1;\n\nlet b;\n```\n\n> said\n\n| a | b |\n\nend";
+    const text =
+      "# Title\n\nA *b* **c** `d`\n\n- one\n- two\n  - inner\n\n1. x\n2. y\n\n```js\nlet a = 1;\n\nlet b;\n```\n\n> said\n\n| a | b |\n\nend";
     await begin(page, "Markdown", { text, rate: 300 });
     await state(page, "done");
     await page.waitForTimeout(50);
@@ -173,7 +194,10 @@ describe("page", { skip }, () => {
     await state(page, "done");
     await page.waitForTimeout(50);
     assert.equal(await page.evaluate(() => document.getElementById("answer").innerHTML), grown);
-    assert.deepEqual(await page.evaluate(() => Array.from(document.getElementById("answer").children, (node) => node.tagName)), ["H2", "P", "UL", "OL", "PRE", "BLOCKQUOTE", "PRE", "P"]);
+    assert.deepEqual(
+      await page.evaluate(() => Array.from(document.getElementById("answer").children, (node) => node.tagName)),
+      ["H2", "P", "UL", "OL", "PRE", "BLOCKQUOTE", "PRE", "P"],
+    );
     await context.close();
   });
 

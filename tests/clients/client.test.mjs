@@ -3,7 +3,16 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import {
-  SseParser, TokencastError, Transcript, cancelGeneration, comparePositions, eventsUrl, snapshot, startGeneration, watch, watchChannel,
+  SseParser,
+  TokencastError,
+  Transcript,
+  cancelGeneration,
+  comparePositions,
+  eventsUrl,
+  snapshot,
+  startGeneration,
+  watch,
+  watchChannel,
 } from "../../broker/web/client.js";
 import { lines, ndjson, scripted, sse, status, stream } from "./fake-fetch.mjs";
 
@@ -45,7 +54,8 @@ const done = (id, reason = "stop") => sse("done", { reason, usage: { output_toke
 // ---- parser
 
 test("parser_bytes_cut_anywhere_same_events", () => {
-  const wire = "\uFEFF:hello\r\nevent: a\rdata: één\u{1F600}\r\ndata:two\nid: 1-2\n\nretry: 250\ndata\n\nid: x\0y\ndata: z\r\n\r\n";
+  const wire =
+    "\uFEFF:hello\r\nevent: a\rdata: één\u{1F600}\r\ndata:two\nid: 1-2\n\nretry: 250\ndata\n\nid: x\0y\ndata: z\r\n\r\n";
   const all = bytes(wire);
   const whole = parse(all);
   assert.deepEqual(whole.events, [
@@ -65,20 +75,25 @@ test("parser_unfinished_event_not_dispatched", () => {
 
 test("parser_comments_and_odd_retry_ignored", () => {
   assert.deepEqual(parse(bytes(":\n:\n:x\nretry: 1s\nretry:\nfoo: bar\ndata: a\n:\ndata: b\n\n")), {
-    events: [{ type: "message", data: "a\nb", id: undefined }], retries: [],
+    events: [{ type: "message", data: "a\nb", id: undefined }],
+    retries: [],
   });
 });
 
 test("parser_endless_line_refused", () => {
   const parser = new SseParser({ onEvent: () => {} });
   const chunk = bytes("x".repeat(1 << 20));
-  assert.throws(() => { for (let i = 0; i < 20; i++) parser.push(chunk); }, TokencastError);
+  assert.throws(() => {
+    for (let i = 0; i < 20; i++) parser.push(chunk);
+  }, TokencastError);
 });
 
 test("parser_endless_event_refused", () => {
   const parser = new SseParser({ onEvent: () => {} });
   const chunk = bytes(`data: ${"x".repeat(1 << 20)}\n`);
-  assert.throws(() => { for (let i = 0; i < 20; i++) parser.push(chunk); }, TokencastError);
+  assert.throws(() => {
+    for (let i = 0; i < 20; i++) parser.push(chunk);
+  }, TokencastError);
 });
 
 test("positions_compare_by_attempt_then_seq", () => {
@@ -92,7 +107,13 @@ test("positions_compare_by_attempt_then_seq", () => {
 
 test("transcript_delta_twice_applied_once", () => {
   const t = new Transcript();
-  for (const event of [["ab", 0], ["cd", 2], ["cd", 2], ["X", 3]]) t.apply({ type: "delta", text: event[0], offset: event[1] });
+  for (const event of [
+    ["ab", 0],
+    ["cd", 2],
+    ["cd", 2],
+    ["X", 3],
+  ])
+    t.apply({ type: "delta", text: event[0], offset: event[1] });
   assert.equal(t.text, "abcX");
 });
 
@@ -137,7 +158,9 @@ test("transcript_attempt_continue_cuts_to_kept", () => {
 test("transcript_attempt_restart_forgets_all", () => {
   const t = new Transcript();
   t.apply({ type: "delta", text: "hello", offset: 0 });
-  assert.deepEqual(t.apply({ type: "attempt", mode: "restart", kept: [{ kind: "text", length: 2 }] }), [{ kind: "text", index: 0, offset: 0, delta: "" }]);
+  assert.deepEqual(t.apply({ type: "attempt", mode: "restart", kept: [{ kind: "text", length: 2 }] }), [
+    { kind: "text", index: 0, offset: 0, delta: "" },
+  ]);
   assert.equal(t.text, "");
 });
 
@@ -150,7 +173,9 @@ test("transcript_unknown_type_changes_nothing", () => {
 // ---- one generation
 
 test("watch_whole_stream_done", soon, async () => {
-  const script = scripted(stream(open, created, start, delta("Hel", 0, "5-3"), ":\n", delta("lo", 3, "5-4"), done("5-5")));
+  const script = scripted(
+    stream(open, created, start, delta("Hel", 0, "5-3"), ":\n", delta("lo", 3, "5-4"), done("5-5")),
+  );
   const { gen, texts, states } = await run(script, { startedAt: performance.now() });
   assert.equal(gen.text, "Hello");
   assert.deepEqual(texts, ["Hel", "Hello"]);
@@ -162,7 +187,13 @@ test("watch_whole_stream_done", soon, async () => {
 });
 
 test("watch_cut_at_every_byte_text_equals_log", soon, async () => {
-  const log = [["0-1", created], ["5-2", start], ["5-3", delta("né", 0, "5-3")], ["5-4", delta("\u{1F600}!", 2, "5-4")], ["5-5", done("5-5")]];
+  const log = [
+    ["0-1", created],
+    ["5-2", start],
+    ["5-3", delta("né", 0, "5-3")],
+    ["5-4", delta("\u{1F600}!", 2, "5-4")],
+    ["5-5", done("5-5")],
+  ];
   const wire = bytes(open + log.map((entry) => entry[1]).join(""));
   for (let cut = 0; cut <= wire.length; cut++) {
     let first = true;
@@ -177,7 +208,11 @@ test("watch_cut_at_every_byte_text_equals_log", soon, async () => {
     const { gen, events } = await run({ fetch });
     assert.equal(gen.text, "né\u{1F600}!", `cut at ${cut}`);
     assert.equal(gen.state, "done");
-    assert.deepEqual(events.filter((event) => event.type !== "open").map((event) => event.position), log.map(([id]) => id), `cut at ${cut}`);
+    assert.deepEqual(
+      events.filter((event) => event.type !== "open").map((event) => event.position),
+      log.map(([id]) => id),
+      `cut at ${cut}`,
+    );
   }
 });
 
@@ -192,7 +227,10 @@ test("watch_clean_eof_without_done_resumes_with_last_id", soon, async () => {
 test("watch_repeated_events_applied_once", soon, async () => {
   const script = scripted(stream(open, delta("a", 0, "5-3"), delta("a", 0, "5-3"), delta("b", 1, "5-4"), done("5-5")));
   const { events } = await run(script);
-  assert.deepEqual(events.map((event) => event.type), ["open", "delta", "delta", "done"]);
+  assert.deepEqual(
+    events.map((event) => event.type),
+    ["open", "delta", "delta", "done"],
+  );
 });
 
 test("watch_dead_stream_reconnects", soon, async () => {
@@ -232,7 +270,9 @@ test("watch_204_over", soon, async () => {
 });
 
 test("watch_404_fails_with_problem", soon, async () => {
-  const script = scripted(status(404, { title: "No such generation", detail: "There is no generation a.", status: 404 }));
+  const script = scripted(
+    status(404, { title: "No such generation", detail: "There is no generation a.", status: 404 }),
+  );
   const { gen } = await run(script);
   assert.equal(gen.state, "failed");
   assert.equal(gen.error.status, 404);
@@ -272,16 +312,35 @@ test("watch_gap_overflow_filled_in_order_while_later_deltas_held", soon, async (
   const wait = new Promise((resolved) => (release = resolved));
   const gap = sse("gap", { from: "5-4", to: "5-6", dropped: 3, reason: "overflow" });
   const script = scripted(
-    stream(open, delta("a", 0, "5-3"), gap, delta("e", 4, "5-7"), new Promise((r) => setTimeout(() => { release(); r(":\n"); }, 20)), done("5-8"), "hang"),
+    stream(
+      open,
+      delta("a", 0, "5-3"),
+      gap,
+      delta("e", 4, "5-7"),
+      new Promise((r) =>
+        setTimeout(() => {
+          release();
+          r(":\n");
+        }, 20),
+      ),
+      done("5-8"),
+      "hang",
+    ),
     async (req) => {
       await wait;
-      return lines(ndjson({ position: "5-5", type: "delta", text: "bc", offset: 1 }, { type: "ping" }), ndjson({ position: "5-6", type: "delta", text: "d", offset: 3 }))(req);
+      return lines(
+        ndjson({ position: "5-5", type: "delta", text: "bc", offset: 1 }, { type: "ping" }),
+        ndjson({ position: "5-6", type: "delta", text: "d", offset: 3 }),
+      )(req);
     },
   );
   const { gen, texts, gaps, states } = await run(script);
   assert.equal(gen.text, "abcde");
   assert.deepEqual(texts, ["a", "abc", "abcd", "abcde"]);
-  assert.deepEqual(gaps.map((g) => [g.from, g.to, g.filled]), [["5-4", "5-6", true]]);
+  assert.deepEqual(
+    gaps.map((g) => [g.from, g.to, g.filled]),
+    [["5-4", "5-6", true]],
+  );
   assert.deepEqual(states, ["running", "recovering", "running", "done"]);
   const { url, headers } = script.requests[1];
   assert.deepEqual([url.searchParams.get("after"), url.searchParams.get("until")], ["5-3", "5-6"]);
@@ -292,14 +351,25 @@ test("watch_gap_overflow_filled_in_order_while_later_deltas_held", soon, async (
 test("watch_two_gaps_filled_in_order", soon, async () => {
   const gap = (from, to) => sse("gap", { from, to, dropped: 1, reason: "overflow" });
   const script = scripted(
-    stream(open + delta("a", 0, "5-3") + gap("5-4", "5-4") + delta("c", 2, "5-5") + gap("5-6", "5-6") + delta("e", 4, "5-7") + done("5-8")),
+    stream(
+      open +
+        delta("a", 0, "5-3") +
+        gap("5-4", "5-4") +
+        delta("c", 2, "5-5") +
+        gap("5-6", "5-6") +
+        delta("e", 4, "5-7") +
+        done("5-8"),
+    ),
     lines(ndjson({ position: "5-4", type: "delta", text: "b", offset: 1 })),
     lines(ndjson({ position: "5-6", type: "delta", text: "d", offset: 3 })),
   );
   const { gen, gaps } = await run(script);
   assert.equal(gen.text, "abcde");
   assert.equal(gen.position, "5-8");
-  assert.deepEqual(gaps.map((g) => g.filled), [true, true]);
+  assert.deepEqual(
+    gaps.map((g) => g.filled),
+    [true, true],
+  );
   assert.equal(script.requests[2].url.searchParams.get("after"), "5-5");
 });
 
@@ -318,7 +388,13 @@ test("watch_gap_trimmed_incomplete_goes_on", soon, async () => {
 
 test("watch_gap_refused_incomplete_goes_on", soon, async () => {
   const script = scripted(
-    stream(open, delta("a", 0, "5-3"), sse("gap", { from: "5-4", to: "5-6", dropped: 3, reason: "overflow" }), delta("e", 4, "5-7"), done("5-8")),
+    stream(
+      open,
+      delta("a", 0, "5-3"),
+      sse("gap", { from: "5-4", to: "5-6", dropped: 3, reason: "overflow" }),
+      delta("e", 4, "5-7"),
+      done("5-8"),
+    ),
     status(410),
   );
   const { gen } = await run(script);
@@ -329,8 +405,17 @@ test("watch_gap_refused_incomplete_goes_on", soon, async () => {
 test("watch_gap_unfillable_by_network_reads_again_from_before", soon, async () => {
   const down = new TypeError("fetch failed");
   const script = scripted(
-    stream(open, delta("a", 0, "5-3"), sse("gap", { from: "5-4", to: "5-6", dropped: 3, reason: "overflow" }), delta("e", 4, "5-7"), done("5-8"), "hang"),
-    down, down, down,
+    stream(
+      open,
+      delta("a", 0, "5-3"),
+      sse("gap", { from: "5-4", to: "5-6", dropped: 3, reason: "overflow" }),
+      delta("e", 4, "5-7"),
+      done("5-8"),
+      "hang",
+    ),
+    down,
+    down,
+    down,
     stream(open, delta("bcde", 1, "5-7"), done("5-8")),
   );
   const { gen } = await run(script, { idleTimeoutMs: 60000 });
@@ -341,7 +426,13 @@ test("watch_gap_unfillable_by_network_reads_again_from_before", soon, async () =
 
 test("watch_cut_while_filling_reads_again_from_before", soon, async () => {
   const script = scripted(
-    stream(open, delta("a", 0, "5-3"), sse("gap", { from: "5-4", to: "5-6", dropped: 3, reason: "overflow" }), delta("e", 4, "5-7"), "reset"),
+    stream(
+      open,
+      delta("a", 0, "5-3"),
+      sse("gap", { from: "5-4", to: "5-6", dropped: 3, reason: "overflow" }),
+      delta("e", 4, "5-7"),
+      "reset",
+    ),
     lines("hang"),
     stream(open, delta("bcde", 1, "5-7"), done("5-8")),
   );
@@ -353,7 +444,14 @@ test("watch_cut_while_filling_reads_again_from_before", soon, async () => {
 
 test("watch_gap_lost_forgets_and_reads_anew", soon, async () => {
   const script = scripted(
-    stream(open, delta("wrong", 0, "9-8"), sse("tool_call", { index: 0, name: "f", offset: 0, arguments: "" }, "9-9"), sse("gap", { from: "0-1", to: "5-4", reason: "lost" }), created, delta("right", 0, "5-3")),
+    stream(
+      open,
+      delta("wrong", 0, "9-8"),
+      sse("tool_call", { index: 0, name: "f", offset: 0, arguments: "" }, "9-9"),
+      sse("gap", { from: "0-1", to: "5-4", reason: "lost" }),
+      created,
+      delta("right", 0, "5-3"),
+    ),
     stream(open, done("5-4")),
   );
   const { gen, gaps, texts } = await run(script);
@@ -366,7 +464,9 @@ test("watch_gap_lost_forgets_and_reads_anew", soon, async () => {
 
 test("watch_attempt_restart_cuts_text", soon, async () => {
   const attempt = sse("attempt", { attempt: 8, try: 2, mode: "restart", reason: "lease" }, "8-4");
-  const { gen, texts } = await run(scripted(stream(open, delta("old", 0, "5-3"), attempt, delta("new", 0, "8-5"), done("8-6"))));
+  const { gen, texts } = await run(
+    scripted(stream(open, delta("old", 0, "5-3"), attempt, delta("new", 0, "8-5"), done("8-6"))),
+  );
   assert.deepEqual(texts, ["old", "", "new"]);
   assert.equal(gen.transcript.tries, 2);
 });
@@ -378,13 +478,24 @@ test("watch_done_error_fails_with_text_kept", soon, async () => {
 });
 
 test("watch_done_without_id_ends", soon, async () => {
-  const { gen } = await run(scripted(stream(open, delta("kept", 0, "5-3"), sse("error", { code: "gone", message: "lost" }), sse("done", { reason: "error" }))));
+  const { gen } = await run(
+    scripted(
+      stream(
+        open,
+        delta("kept", 0, "5-3"),
+        sse("error", { code: "gone", message: "lost" }),
+        sse("done", { reason: "error" }),
+      ),
+    ),
+  );
   assert.equal(gen.state, "failed");
 });
 
 test("watch_status_told_and_ended_by_next_delta", soon, async () => {
   const queued = sse("open", { state: "queued", position: "0-1", queue_ahead: 3 });
-  const script = scripted(stream(queued, start, sse("status", { state: "stalled" }), delta("a", 0, "5-3"), done("5-4", "cancelled")));
+  const script = scripted(
+    stream(queued, start, sse("status", { state: "stalled" }), delta("a", 0, "5-3"), done("5-4", "cancelled")),
+  );
   const { gen, states } = await run(script);
   assert.deepEqual(states, ["queued", "running", "stalled", "running", "cancelled"]);
   assert.equal(gen.state, "cancelled");
@@ -397,9 +508,20 @@ test("watch_open_done_state_comes_with_done_event", soon, async () => {
 });
 
 test("watch_after_now_kept_until_a_position_is_known", soon, async () => {
-  const script = scripted(new TypeError("down"), stream(sse("open", { state: "running", position: "5-9" })), stream(open, done("5-10")));
+  const script = scripted(
+    new TypeError("down"),
+    stream(sse("open", { state: "running", position: "5-9" })),
+    stream(open, done("5-10")),
+  );
   await run(script, { after: "now" });
-  assert.deepEqual(script.requests.map((r) => [r.url.searchParams.get("after"), r.headers.get("last-event-id")]), [["now", null], ["now", null], [null, "5-9"]]);
+  assert.deepEqual(
+    script.requests.map((r) => [r.url.searchParams.get("after"), r.headers.get("last-event-id")]),
+    [
+      ["now", null],
+      ["now", null],
+      [null, "5-9"],
+    ],
+  );
 });
 
 test("watch_signal_aborts_at_any_time_closed", soon, async () => {
@@ -414,8 +536,15 @@ test("watch_signal_aborts_at_any_time_closed", soon, async () => {
 });
 
 test("watch_close_while_filling_closed", soon, async () => {
-  const script = scripted(stream(open, delta("a", 0, "5-3"), sse("gap", { from: "5-4", to: "5-6", reason: "overflow" }), "hang"), lines("hang"));
-  const gen = watch(URL_A, { ...FAST, fetch: script.fetch, onState: (state) => state === "recovering" && setTimeout(() => gen.close(), 5) });
+  const script = scripted(
+    stream(open, delta("a", 0, "5-3"), sse("gap", { from: "5-4", to: "5-6", reason: "overflow" }), "hang"),
+    lines("hang"),
+  );
+  const gen = watch(URL_A, {
+    ...FAST,
+    fetch: script.fetch,
+    onState: (state) => state === "recovering" && setTimeout(() => gen.close(), 5),
+  });
   await gen.finished;
   assert.deepEqual([gen.state, gen.text], ["closed", "a"]);
 });
@@ -424,12 +553,17 @@ test("watch_headers_function_asked_each_time", soon, async () => {
   let n = 0;
   const script = scripted(stream(open, delta("a", 0, "5-3")), stream(done("5-4")));
   await run(script, { headers: async () => ({ Authorization: `Bearer ${++n}` }), overflow: "merge" });
-  assert.deepEqual(script.requests.map((r) => r.headers.get("authorization")), ["Bearer 1", "Bearer 2"]);
+  assert.deepEqual(
+    script.requests.map((r) => r.headers.get("authorization")),
+    ["Bearer 1", "Bearer 2"],
+  );
   assert.equal(script.requests[0].url.searchParams.get("overflow"), "merge");
 });
 
 test("watch_foreign_data_ignored", soon, async () => {
-  const { gen } = await run(scripted(stream(open, "data: not json\n\n", "data: null\n\n", delta("a", 0, "5-3"), done("5-4"))));
+  const { gen } = await run(
+    scripted(stream(open, "data: not json\n\n", "data: null\n\n", delta("a", 0, "5-3"), done("5-4"))),
+  );
   assert.equal(gen.text, "a");
 });
 
@@ -444,9 +578,17 @@ test("watch_dispatches_dom_events", soon, async () => {
 // ---- requests
 
 test("start_retries_with_the_same_key", soon, async () => {
-  const accepted = () => Response.json({ id: "g1", state: "queued", events_url: "/v1/generations/g1/events", cancel_url: "/v1/generations/g1/cancel" }, { status: 202 });
+  const accepted = () =>
+    Response.json(
+      { id: "g1", state: "queued", events_url: "/v1/generations/g1/events", cancel_url: "/v1/generations/g1/cancel" },
+      { status: 202 },
+    );
   const script = scripted(new TypeError("down"), status(503), accepted);
-  const started = await startGeneration("http://broker.test/prefix/", { prompt: "hi" }, { fetch: script.fetch, ...FAST });
+  const started = await startGeneration(
+    "http://broker.test/prefix/",
+    { prompt: "hi" },
+    { fetch: script.fetch, ...FAST },
+  );
   assert.equal(started.eventsUrl, "http://broker.test/prefix/v1/generations/g1/events");
   assert.equal(started.cancelUrl, "http://broker.test/prefix/v1/generations/g1/cancel");
   const keys = new Set(script.requests.map((r) => r.headers.get("idempotency-key")));
@@ -456,17 +598,25 @@ test("start_retries_with_the_same_key", soon, async () => {
 
 test("start_400_throws_with_detail", soon, async () => {
   const script = scripted(status(400, { title: "Bad request", detail: "prompt or messages is needed" }));
-  await assert.rejects(startGeneration("http://broker.test", {}, { fetch: script.fetch }), { status: 400, message: "prompt or messages is needed" });
+  await assert.rejects(startGeneration("http://broker.test", {}, { fetch: script.fetch }), {
+    status: 400,
+    message: "prompt or messages is needed",
+  });
 });
 
 test("snapshot_and_cancel_find_their_routes", soon, async () => {
-  const script = scripted(() => Response.json({ id: "a", text: "x" }), () => Response.json({}), () => Response.json({}));
+  const script = scripted(
+    () => Response.json({ id: "a", text: "x" }),
+    () => Response.json({}),
+    () => Response.json({}),
+  );
   assert.equal((await snapshot(`${URL_A}?after=1-2`, { fetch: script.fetch })).text, "x");
   await cancelGeneration(URL_A, { fetch: script.fetch });
   await cancelGeneration("http://broker.test/v1/generations/a/cancel", { fetch: script.fetch });
-  assert.deepEqual(script.requests.map((r) => `${r.method} ${r.url.pathname}${r.url.search}`), [
-    "GET /v1/generations/a", "POST /v1/generations/a/cancel", "POST /v1/generations/a/cancel",
-  ]);
+  assert.deepEqual(
+    script.requests.map((r) => `${r.method} ${r.url.pathname}${r.url.search}`),
+    ["GET /v1/generations/a", "POST /v1/generations/a/cancel", "POST /v1/generations/a/cancel"],
+  );
   assert.equal(eventsUrl("http://broker.test", "a"), URL_A);
 });
 
@@ -494,9 +644,20 @@ async function runRoom(script, until, opts = {}) {
 
 test("channel_two_generations_folded_apart_over_a_cut", soon, async () => {
   const script = scripted(
-    stream(sse("open", { position: "c0" }), sse("generation", { generation: "a", model: "m", at: 1 }, "c1"), sse("generation", { generation: "b" }, "c2"),
-      delta("A", 0, "c3", { generation: "a" }), delta("B", 0, "c4", { generation: "b" }), "reset"),
-    stream(delta("B2", 1, "c5", { generation: "b" }), sse("done", { generation: "b", reason: "stop" }, "c6"), sse("done", { generation: "a", reason: "cancelled" }, "c7"), "hang"),
+    stream(
+      sse("open", { position: "c0" }),
+      sse("generation", { generation: "a", model: "m", at: 1 }, "c1"),
+      sse("generation", { generation: "b" }, "c2"),
+      delta("A", 0, "c3", { generation: "a" }),
+      delta("B", 0, "c4", { generation: "b" }),
+      "reset",
+    ),
+    stream(
+      delta("B2", 1, "c5", { generation: "b" }),
+      sse("done", { generation: "b", reason: "stop" }, "c6"),
+      sse("done", { generation: "a", reason: "cancelled" }, "c7"),
+      "hang",
+    ),
   );
   const { room, announced, texts, done: ended } = await runRoom(script, 2);
   assert.deepEqual(announced, ["a", "b"]);
@@ -509,9 +670,20 @@ test("channel_two_generations_folded_apart_over_a_cut", soon, async () => {
 
 test("channel_gap_told_again_from_the_start", soon, async () => {
   const script = scripted(
-    stream(delta("A", 0, "c1", { generation: "a" }), sse("gap", { generation: "a", from: "5-4", to: "5-5", dropped: 2, reason: "overflow" }),
-      delta("D", 3, "c2", { generation: "a" }), delta("B", 0, "c3", { generation: "b" }), sse("done", { generation: "a", reason: "stop" }, "c4"), "hang"),
-    lines(ndjson({ position: "5-3", type: "delta", text: "A", offset: 0 }, { position: "5-5", type: "delta", text: "BC", offset: 1 })),
+    stream(
+      delta("A", 0, "c1", { generation: "a" }),
+      sse("gap", { generation: "a", from: "5-4", to: "5-5", dropped: 2, reason: "overflow" }),
+      delta("D", 3, "c2", { generation: "a" }),
+      delta("B", 0, "c3", { generation: "b" }),
+      sse("done", { generation: "a", reason: "stop" }, "c4"),
+      "hang",
+    ),
+    lines(
+      ndjson(
+        { position: "5-3", type: "delta", text: "A", offset: 0 },
+        { position: "5-5", type: "delta", text: "BC", offset: 1 },
+      ),
+    ),
   );
   const { room, gaps } = await runRoom(script, 1);
   assert.equal(room.generations.get("a").text, "ABCD");
@@ -522,8 +694,14 @@ test("channel_gap_told_again_from_the_start", soon, async () => {
 
 test("channel_gap_lost_forgets_that_generation", soon, async () => {
   const script = scripted(
-    stream(delta("A", 0, "c1", { generation: "a" }), delta("B", 0, "c2", { generation: "b" }), sse("gap", { generation: "a", from: "0-1", to: "5-5", reason: "lost" }),
-      delta("x", 0, "c3", { generation: "a" }), sse("done", { generation: "a", reason: "stop" }, "c4"), "hang"),
+    stream(
+      delta("A", 0, "c1", { generation: "a" }),
+      delta("B", 0, "c2", { generation: "b" }),
+      sse("gap", { generation: "a", from: "0-1", to: "5-5", reason: "lost" }),
+      delta("x", 0, "c3", { generation: "a" }),
+      sse("done", { generation: "a", reason: "stop" }, "c4"),
+      "hang",
+    ),
   );
   const { room } = await runRoom(script, 1);
   assert.equal(room.generations.get("a").text, "x");

@@ -60,7 +60,12 @@ export function status(code, problem, headers = {}) {
 export function scripted(...handlers) {
   const requests = [];
   const fake = async (url, init) => {
-    const made = { url: new URL(url), headers: new Headers(init.headers), method: init.method ?? "GET", body: init.body };
+    const made = {
+      url: new URL(url),
+      headers: new Headers(init.headers),
+      method: init.method ?? "GET",
+      body: init.body,
+    };
     requests.push(made);
     const handler = handlers[requests.length - 1];
     if (handler === undefined) throw new Error(`request ${requests.length} to ${url} was not expected`);
@@ -68,5 +73,11 @@ export function scripted(...handlers) {
     if (init.signal?.aborted) throw new DOMException("aborted", "AbortError");
     return handler({ ...made, signal: init.signal });
   };
-  return { fetch: fake, requests, get left() { return handlers.length - requests.length; } };
+  return {
+    fetch: fake,
+    requests,
+    get left() {
+      return handlers.length - requests.length;
+    },
+  };
 }

@@ -110,7 +110,10 @@ export class Harness {
     const socket = path.join(this.#dir, "redis.sock");
     const args = ["--port", "0", "--unixsocket", socket, "--save", "", "--appendonly", "no", "--dir", this.#dir];
     this.redis = this.#add(new Program("redis-server", "redis-server", args));
-    await this.redis.until((log) => log.includes("Ready to accept connections") || log.includes("ready to accept connections"), "ready line");
+    await this.redis.until(
+      (log) => log.includes("Ready to accept connections") || log.includes("ready to accept connections"),
+      "ready line",
+    );
     this.redisUrl = `unix://${socket}`;
   }
 
@@ -120,7 +123,16 @@ export class Harness {
   }
 
   async broker(args = []) {
-    const common = ["--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0", "--redis", this.redisUrl, "--log-format", "json"];
+    const common = [
+      "--listen",
+      "127.0.0.1:0",
+      "--ops-listen",
+      "127.0.0.1:0",
+      "--redis",
+      this.redisUrl,
+      "--log-format",
+      "json",
+    ];
     const program = this.#add(new Program("tokencast-broker", bin("tokencast-broker"), [...common, ...args]));
     const ready = await program.until(readyLine, "ready line");
     program.url = `http://${ready.listen}`;
@@ -129,7 +141,16 @@ export class Harness {
   }
 
   async worker(args = []) {
-    const common = ["--provider", "replay", "--ops-listen", "127.0.0.1:0", "--redis", this.redisUrl, "--log-format", "json"];
+    const common = [
+      "--provider",
+      "replay",
+      "--ops-listen",
+      "127.0.0.1:0",
+      "--redis",
+      this.redisUrl,
+      "--log-format",
+      "json",
+    ];
     const program = this.#add(new Program("tokencast-worker", bin("tokencast-worker"), [...common, ...args]));
     const ready = await program.until(readyLine, "ready line");
     program.ops = `http://${ready.ops}`;

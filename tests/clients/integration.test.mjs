@@ -12,7 +12,9 @@ import { CuttingProxy, Harness, ended, missing, post } from "./harness.mjs";
 
 const run = promisify(execFile);
 const TEXT = "The quick brown fox — «jumps» over 13 lazy dogs. \u{1F98A}\n\nÜber alles, naïve café.\n".repeat(3);
-const LONG = Array.from({ length: 400 }, (_, i) => `word${i} `).join("").trim();
+const LONG = Array.from({ length: 400 }, (_, i) => `word${i} `)
+  .join("")
+  .trim();
 const bounded = { timeout: 60000 };
 
 /** curl without a progress meter: {status, headers, body}. */
@@ -20,16 +22,26 @@ async function curl(url, ...args) {
   const { stdout } = await run("curl", ["-sS", "-N", "--max-time", "30", "-i", ...args, url], { maxBuffer: 1 << 24 });
   const split = stdout.indexOf("\r\n\r\n");
   const [first, ...lines] = stdout.slice(0, split).split("\r\n");
-  const headers = Object.fromEntries(lines.map((line) => [line.slice(0, line.indexOf(":")).toLowerCase(), line.slice(line.indexOf(":") + 1).trim()]));
+  const headers = Object.fromEntries(
+    lines.map((line) => [line.slice(0, line.indexOf(":")).toLowerCase(), line.slice(line.indexOf(":") + 1).trim()]),
+  );
   return { status: Number(first.split(" ")[1]), headers, body: stdout.slice(split + 4) };
 }
 
 /** The events of an SSE body as curl printed it. */
 function eventsOf(body) {
-  return body.split("\n\n").filter((block) => block.includes("data: ")).map((block) => {
-    const fields = Object.fromEntries(block.split("\n").filter((line) => !line.startsWith(":")).map((line) => line.split(/: (.*)/s)));
-    return { type: fields.event, data: JSON.parse(fields.data), id: fields.id };
-  });
+  return body
+    .split("\n\n")
+    .filter((block) => block.includes("data: "))
+    .map((block) => {
+      const fields = Object.fromEntries(
+        block
+          .split("\n")
+          .filter((line) => !line.startsWith(":"))
+          .map((line) => line.split(/: (.*)/s)),
+      );
+      return { type: fields.event, data: JSON.parse(fields.data), id: fields.id };
+    });
 }
 
 const fold = (text, data) => ((data.kind ?? "text") === "text" ? text.slice(0, data.offset) + data.text : text);
@@ -37,9 +49,12 @@ const fold = (text, data) => ((data.kind ?? "text") === "text" ? text.slice(0, d
 describe("clients", { skip: missing() }, () => {
   /** @type {Harness} */
   let h;
-  before(async () => {
-    h = await Harness.start({ workerArgs: ["--lease-ms", "2s"] });
-  }, { timeout: 60000 });
+  before(
+    async () => {
+      h = await Harness.start({ workerArgs: ["--lease-ms", "2s"] });
+    },
+    { timeout: 60000 },
+  );
   after(() => h?.stop());
 
   // ---- curl
@@ -60,8 +75,17 @@ describe("clients", { skip: missing() }, () => {
     const events = eventsOf(stream.body);
     assert.equal(events[0].type, "open");
     assert.equal(events[0].id, undefined);
-    assert.deepEqual(events.filter((event) => event.id).map((event) => event.type).filter((type, i, all) => type !== all[i - 1]), ["created", "start", "delta", "done"]);
-    assert.equal(events.filter((event) => event.type === "delta").reduce((text, event) => fold(text, event.data), ""), TEXT);
+    assert.deepEqual(
+      events
+        .filter((event) => event.id)
+        .map((event) => event.type)
+        .filter((type, i, all) => type !== all[i - 1]),
+      ["created", "start", "delta", "done"],
+    );
+    assert.equal(
+      events.filter((event) => event.type === "delta").reduce((text, event) => fold(text, event.data), ""),
+      TEXT,
+    );
     const done = events.at(-1);
     assert.equal(done.type, "done");
     assert.equal(done.data.reason, "stop");
@@ -86,15 +110,24 @@ describe("clients", { skip: missing() }, () => {
     const events = `${h.url}/v1/generations/${id}/events`;
     assert.equal((await curl(`${events}?after=abc`)).status, 400);
     assert.equal((await curl(events, "-H", "Last-Event-ID: 1-")).status, 400);
-    assert.equal((await curl(`${h.url}/v1/generations`, "-H", "Content-Type: application/json", "-d", "{")).status, 400);
-    assert.equal((await curl(`${h.url}/v1/generations`, "-H", "Content-Type: application/json", "-d", "[]")).status, 400);
+    assert.equal(
+      (await curl(`${h.url}/v1/generations`, "-H", "Content-Type: application/json", "-d", "{")).status,
+      400,
+    );
+    assert.equal(
+      (await curl(`${h.url}/v1/generations`, "-H", "Content-Type: application/json", "-d", "[]")).status,
+      400,
+    );
   });
 
   test("curl_ndjson_and_text_say_the_same", bounded, async () => {
     const { id } = await post(h.url, TEXT, { rate: 2000 });
     await ended(h.url, id);
     const events = `${h.url}/v1/generations/${id}/events`;
-    const rows = (await curl(events, "-H", "Accept: application/x-ndjson")).body.trim().split("\n").map((line) => JSON.parse(line));
+    const rows = (await curl(events, "-H", "Accept: application/x-ndjson")).body
+      .trim()
+      .split("\n")
+      .map((line) => JSON.parse(line));
     assert.equal(rows.filter((row) => row.type === "delta").reduce(fold, ""), TEXT);
     assert.equal(rows.at(-1).type, "done");
     assert.equal((await curl(events, "-H", "Accept: text/plain")).body, TEXT);
@@ -233,9 +266,16 @@ describe("clients", { skip: missing() }, () => {
         proxy.whole();
         proxy.cut(at);
         const positions = [];
-        const gen = watch(url, { ...quick, onEvent: (event) => event.type !== "open" && positions.push(event.position) });
+        const gen = watch(url, {
+          ...quick,
+          onEvent: (event) => event.type !== "open" && positions.push(event.position),
+        });
         await gen.finished;
-        assert.deepEqual([gen.text, gen.state, gen.position], [log.text, "done", log.position], `cut at ${at} of ${length}`);
+        assert.deepEqual(
+          [gen.text, gen.state, gen.position],
+          [log.text, "done", log.position],
+          `cut at ${at} of ${length}`,
+        );
         assert.equal(new Set(positions).size, positions.length, `cut at ${at}: an event twice`);
       }
     } finally {
@@ -273,7 +313,8 @@ describe("clients", { skip: missing() }, () => {
     await late.finished;
     const log = await snapshot(url);
     assert.equal(log.text, LONG);
-    for (const gen of [first, second, late]) assert.deepEqual([gen.text, gen.position, gen.state], [LONG, log.position, "done"]);
+    for (const gen of [first, second, late])
+      assert.deepEqual([gen.text, gen.position, gen.state], [LONG, log.position, "done"]);
   });
 
   test("client_range_fetch_fills_exactly", bounded, async () => {
@@ -281,7 +322,11 @@ describe("clients", { skip: missing() }, () => {
     const log = await ended(h.url, id);
     const [attempt, last] = log.position.split("-").map(Number);
     const url = `${h.url}/v1/generations/${id}/events?after=${attempt}-${last - 50}&until=${attempt}-${last - 20}`;
-    const rows = (await curl(url, "-H", "Accept: application/x-ndjson")).body.trim().split("\n").map((line) => JSON.parse(line)).filter((row) => row.position);
+    const rows = (await curl(url, "-H", "Accept: application/x-ndjson")).body
+      .trim()
+      .split("\n")
+      .map((line) => JSON.parse(line))
+      .filter((row) => row.position);
     assert.equal(rows.at(-1).position, `${attempt}-${last - 20}`);
     const pieces = rows.map((row) => row.text).join("");
     assert.equal(pieces, LONG.slice(rows[0].offset, rows[0].offset + pieces.length));
@@ -330,17 +375,24 @@ describe("clients", { skip: missing() }, () => {
 describe("fleet", { skip: missing() }, () => {
   /** @type {Harness} */
   let h;
-  before(async () => {
-    h = await Harness.start({ brokers: 2, workers: 2, workerArgs: ["--lease-ms", "1s"] });
-  }, { timeout: 60000 });
+  before(
+    async () => {
+      h = await Harness.start({ brokers: 2, workers: 2, workerArgs: ["--lease-ms", "1s"] });
+    },
+    { timeout: 60000 },
+  );
   after(() => h?.stop());
 
   const quick = { retryMs: 1, maxRetryMs: 50 };
 
   test("clients_hopping_between_brokers_see_the_log", { timeout: 120000 }, async () => {
-    const proxies = await Promise.all(Array.from({ length: 4 }, (_, i) => CuttingProxy.start(h.brokers[i % 2].url, h.brokers[(i + 1) % 2].url)));
+    const proxies = await Promise.all(
+      Array.from({ length: 4 }, (_, i) => CuttingProxy.start(h.brokers[i % 2].url, h.brokers[(i + 1) % 2].url)),
+    );
     try {
-      const runs = await Promise.all(Array.from({ length: 4 }, (_, i) => post(h.brokers[i % 2].url, LONG, { rate: 300 })));
+      const runs = await Promise.all(
+        Array.from({ length: 4 }, (_, i) => post(h.brokers[i % 2].url, LONG, { rate: 300 })),
+      );
       const watched = runs.flatMap(({ id }) =>
         proxies.map((proxy, i) => {
           for (let n = 0; n < 6; n++) proxy.cut(400 + 211 * n + 37 * i);

@@ -6,8 +6,14 @@ import { createServer } from "node:http";
 import { randomBytes } from "node:crypto";
 
 const WEB = new URL("../../broker/web/", import.meta.url);
-const TYPES = { html: "text/html; charset=utf-8", js: "text/javascript; charset=utf-8", css: "text/css; charset=utf-8", svg: "image/svg+xml" };
-const CSP = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+const TYPES = {
+  html: "text/html; charset=utf-8",
+  js: "text/javascript; charset=utf-8",
+  css: "text/css; charset=utf-8",
+  svg: "image/svg+xml",
+};
+const CSP =
+  "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 const SAMPLE = `# How a token travels
 
 The worker reads **one piece** from the model and appends it to a log in Redis. Each broker that has a reader follows that log with *one* tail, however many readers there are:
@@ -82,7 +88,12 @@ async function produce(gen, { text = SAMPLE, rate = 60, reasoning = "", tools = 
   await say("text", text);
   const reason = gen.cancelled ? "cancelled" : "stop";
   gen.state = gen.cancelled ? "cancelled" : "done";
-  append(gen, "done", { reason, usage: { output_tokens: gen.log.length }, ttft_ms: (gen.first ?? Date.now()) - gen.at, duration_ms: Date.now() - gen.at });
+  append(gen, "done", {
+    reason,
+    usage: { output_tokens: gen.log.length },
+    ttft_ms: (gen.first ?? Date.now()) - gen.at,
+    duration_ms: Date.now() - gen.at,
+  });
 }
 
 function json(res, status, body) {
@@ -91,15 +102,31 @@ function json(res, status, body) {
 }
 
 function start(body, res) {
-  const gen = { id: `gen_${randomBytes(9).toString("base64url")}`, at: Date.now(), log: [], readers: new Set(), state: "queued", model: body.model ?? "mock-1", channel: body.channel };
+  const gen = {
+    id: `gen_${randomBytes(9).toString("base64url")}`,
+    at: Date.now(),
+    log: [],
+    readers: new Set(),
+    state: "queued",
+    model: body.model ?? "mock-1",
+    channel: body.channel,
+  };
   generations.set(gen.id, gen);
   append(gen, "created", { model: gen.model, channel: gen.channel });
   if (gen.channel) {
     channel(gen.channel).ids.push(gen.id);
-    for (const reader of channel(gen.channel).readers) reader.write(frame({ type: "generation", generation: gen.id, model: gen.model, at: gen.at * 1000 }, `${gen.id}.0`));
+    for (const reader of channel(gen.channel).readers)
+      reader.write(
+        frame({ type: "generation", generation: gen.id, model: gen.model, at: gen.at * 1000 }, `${gen.id}.0`),
+      );
   }
   produce(gen, body.options ?? {});
-  json(res, 202, { id: gen.id, state: gen.state, events_url: `/v1/generations/${gen.id}/events`, cancel_url: `/v1/generations/${gen.id}/cancel` });
+  json(res, 202, {
+    id: gen.id,
+    state: gen.state,
+    events_url: `/v1/generations/${gen.id}/events`,
+    cancel_url: `/v1/generations/${gen.id}/cancel`,
+  });
 }
 
 function events(gen, req, url, res) {
@@ -126,7 +153,13 @@ async function handle(req, res) {
     return res.writeHead(200, { "content-type": type, "content-security-policy": CSP }).end(bytes);
   }
   if (kind === "channels") {
-    if (!action) return json(res, 200, { channel: name, generations: channel(name).ids.map((id) => generations.get(id)).map((gen) => ({ id: gen.id, state: gen.state, model: gen.model, created_at: gen.at * 1000 })) });
+    if (!action)
+      return json(res, 200, {
+        channel: name,
+        generations: channel(name)
+          .ids.map((id) => generations.get(id))
+          .map((gen) => ({ id: gen.id, state: gen.state, model: gen.model, created_at: gen.at * 1000 })),
+      });
     res.writeHead(200, { "content-type": "text/event-stream" });
     res.write(frame({ type: "open", position: "now" }));
     channel(name).readers.add(res);
@@ -144,18 +177,37 @@ async function handle(req, res) {
     return json(res, 202, { id: gen.id, state: gen.state });
   }
   if (action === "events") return events(gen, req, url, res);
-  return json(res, 200, { id: gen.id, state: gen.state, model: gen.model, position: gen.log.at(-1).id, text: textOf(gen) });
+  return json(res, 200, {
+    id: gen.id,
+    state: gen.state,
+    model: gen.model,
+    position: gen.log.at(-1).id,
+    text: textOf(gen),
+  });
 }
 
 function textOf(gen) {
-  return gen.log.filter(({ event }) => event.type === "delta" && !event.kind).map(({ event }) => event.text).join("");
+  return gen.log
+    .filter(({ event }) => event.type === "delta" && !event.kind)
+    .map(({ event }) => event.text)
+    .join("");
 }
 
 /** @returns {Promise<{url: string, stop: () => void}>} */
 export function startMock(port = 0) {
-  const server = createServer((req, res) => handle(req, res).catch((error) => (res.headersSent ? res.destroy() : json(res, 500, { title: String(error) }))));
+  const server = createServer((req, res) =>
+    handle(req, res).catch((error) => (res.headersSent ? res.destroy() : json(res, 500, { title: String(error) }))),
+  );
   return new Promise((ready) => {
-    server.listen(port, "127.0.0.1", () => ready({ url: `http://127.0.0.1:${server.address().port}`, stop: () => { server.closeAllConnections(); server.close(); } }));
+    server.listen(port, "127.0.0.1", () =>
+      ready({
+        url: `http://127.0.0.1:${server.address().port}`,
+        stop: () => {
+          server.closeAllConnections();
+          server.close();
+        },
+      }),
+    );
   });
 }
 

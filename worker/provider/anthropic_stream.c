@@ -2,6 +2,7 @@
  * a tool call, keyed by the block's index; what the server's own tools do becomes notes. */
 #include "provider/anthropic_stream.h"
 
+#include "provider/fault.h"
 #include "provider/foreign.h"
 
 #include <stdlib.h>

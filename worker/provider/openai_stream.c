@@ -6,6 +6,7 @@
  * - llama.cpp: content null at first. Mistral: content as a list of parts. */
 #include "provider/openai_stream.h"
 
+#include "provider/fault.h"
 #include "provider/foreign.h"
 
 #include <stdlib.h>

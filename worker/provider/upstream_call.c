@@ -13,6 +13,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "provider/fault.h"
 #include "provider/foreign.h"
 #include "provider/request.h"
 #include "provider/retry.h"
@@ -202,27 +203,6 @@ static void fail_by_answer(struct upstream_call *c) {
     tc_buf_fini(&text);
 }
 
-/* "The model server answered 503: <its words>". Words about keys and accounts are the operator's: to the log only. */
-static void describe_status(struct upstream_call *c, long status, struct tc_buf *out) {
-    json_t *root = foreign_json(tc_buf_str(&c->body));
-    struct fault fault = {0};
-
-    if (status == 401 || status == 403) {
-        tc_buf_printf(out, "The model server refused the worker's key (%ld).", status);
-    } else {
-        tc_buf_printf(out, "The model server answered %ld", status);
-        fault_read(&fault, root, true);
-        if (fault.message.n > 0) {
-            tc_buf_puts(out, ": ");
-            fault_scrub(out, fault.message, c->key, ANSWER_MESSAGE_MAX / 2);
-        } else {
-            tc_buf_putc(out, '.');
-        }
-    }
-    tc_buf_putc(out, 0);
-    json_decref(root);
-}
-
 static void log_body(struct upstream_call *c, long status) {
     struct tc_buf text;
 
@@ -240,7 +220,8 @@ static void fail_by_status(struct upstream_call *c) {
 
     log_body(c, head->status);
     tc_buf_init(&text, 0);
-    describe_status(c, head->status, &text);
+    fault_describe(&text, head->status, tc_buf_str(&c->body), c->key);
+    tc_buf_putc(&text, 0);
     struct provider_end end = {
         .reason = "error",
         .code = "upstream_status",

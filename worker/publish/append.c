@@ -96,6 +96,7 @@ void append_settle(struct tc_writer *w) {
 static void acknowledged(struct tc_writer *w) {
     const struct window_entry *e = w->window.unacked;
     w->acked = w->top = (struct tc_position){w->attempt, e->seq};
+    w->length++;
     w->refused_us = 0;
     w->backoff_ms = 0;
     w->publisher->stats.appends++;

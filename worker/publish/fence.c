@@ -1,4 +1,4 @@
-/* Opening and repairing: the one procedure that decides who owns a log and where it ends (rules 1-3, 5, 7, 8).
+/* Opening and repairing: the one procedure that decides who owns a log and where it ends (rules 1-3, 5, 7).
  *
  * Opening: look at the log's head and tail -> choose the attempt number -> fence, blind -> look again.
  * Repairing, after a lost link or a tail that is not mine: the same fence again -> look -> what follows is repeated.
@@ -88,9 +88,11 @@ static void on_head(void *arg, int err, const redisReply *reply) {
     if (reply_in(w, err))
         return;
     if (err == 0 && !note_refusal(w, reply) && reply->type == REDIS_REPLY_ARRAY && reply->elements > 0 &&
-        tc_reply_entry(reply, 0, &entry) == 0 && entry.has_e && tc_event_decode(entry.e.p, entry.e.n, &ev) == 0 &&
-        ev.type == TC_EV_CREATED)
-        w->created_us = ev.at;
+        tc_reply_entry(reply, 0, &entry) == 0) {
+        w->head = entry.position;
+        if (entry.has_e && tc_event_decode(entry.e.p, entry.e.n, &ev) == 0 && ev.type == TC_EV_CREATED)
+            w->created_us = ev.at;
+    }
     conclude(w);
 }
 
@@ -183,6 +185,15 @@ static void send_fence(struct tc_writer *w) {
     sent(w, tc_redis_command(writer_redis(w), writer_route(w), on_fence_read, w, "XRANGE %s %s %s", w->log, id, id));
 }
 
+static void on_length(void *arg, int err, const redisReply *reply) {
+    struct tc_writer *w = arg;
+    if (reply_in(w, err))
+        return;
+    if (err == 0 && !note_refusal(w, reply) && !tc_reply_int(reply, &w->fencing.length))
+        note_failure(&w->fencing, TC_EREDIS);
+    conclude(w);
+}
+
 /* ---- Beginning */
 
 void fence_begin(struct tc_writer *w) {
@@ -194,13 +205,12 @@ void fence_begin(struct tc_writer *w) {
     if (w->state == WRITER_OPENING && !w->ctl_ready)
         return; /* a cancel must not fall between; on_ctl_ready comes back here */
     *f = (struct fencing){.chosen = f->chosen};
-    if (f->chosen) {
+    if (f->chosen)
         send_fence(w);
-    } else {
-        if (w->create)
-            send_created(w);
-        sent(w, tc_redis_command(writer_redis(w), writer_route(w), on_head, w, "XRANGE %s - + COUNT 1", w->log));
-    }
+    else if (w->create)
+        send_created(w);
+    sent(w, tc_redis_command(writer_redis(w), writer_route(w), on_head, w, "XRANGE %s - + COUNT 1", w->log));
+    sent(w, tc_redis_command(writer_redis(w), writer_route(w), on_length, w, "XLEN %s", w->log));
     send_tail(w, "+");
     conclude(w);
 }
@@ -226,6 +236,7 @@ static void choose_attempt(struct tc_writer *w, uint64_t tail_attempt) {
 static void stand_on(struct tc_writer *w, const struct fencing *f) {
     w->base = w->acked = f->last;
     w->top = f->top;
+    w->length = f->length;
 }
 
 /* The first look: an ended log gets no fence. */
@@ -275,6 +286,7 @@ static void regained(struct tc_writer *w) {
         tc_log(TC_LOG_WARN, "Redis lost entries, repeating them", TC_LS("gen", w->id), TC_LI("entries", repeated));
     w->publisher->stats.repeated += repeated;
     w->top = f->top;
+    w->length = f->length;
     w->acked = f->top.seq > 0 ? f->top : w->base;
     writer_set_state(w, w->finish_said ? WRITER_FINISHING : WRITER_LIVE);
     append_next(w);
@@ -315,38 +327,4 @@ static void conclude(struct tc_writer *w) {
         fenced(w);
     else
         regained(w);
-}
-
-/* ---- Rule 8 */
-
-static void on_check(void *arg, int err, const redisReply *reply) {
-    struct tc_writer *w = arg;
-    struct tc_reply_entry entry = {0};
-    if (writer_reply_in(w))
-        return;
-    bool writing = w->state == WRITER_LIVE || w->state == WRITER_FINISHING || w->state == WRITER_FINISHED;
-    bool looked_at = err == 0 && reply->type == REDIS_REPLY_ARRAY;
-    /* Replies come in order: nothing sent after the question is acknowledged before its answer. */
-    bool agrees = writing && looked_at && reply->elements > 0 && tc_reply_entry(reply, 0, &entry) == 0 &&
-                  tc_position_cmp(entry.position, w->top) == 0;
-    if (!agrees && writing && looked_at) {
-        if (w->ended_before) {
-            writer_lost(w, TC_EAGAIN);
-            return;
-        }
-        fence_recover(w);
-    }
-    if (w->cbs.on_checked)
-        w->cbs.on_checked(w->arg, agrees);
-}
-
-int tc_writer_check(struct tc_writer *w) {
-    if (w->state != WRITER_LIVE && w->state != WRITER_FINISHING && w->state != WRITER_FINISHED)
-        return TC_EAGAIN;
-    if (tc_redis_command(writer_redis(w), writer_route(w), on_check, w, "XREVRANGE %s + - COUNT 1", w->log) < 0)
-        return TC_EAGAIN;
-    w->pending++;
-    hint_read_cancel(w);
-    hint_expiry(w, tc_mono_us(), false);
-    return 0;
 }

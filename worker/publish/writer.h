@@ -1,5 +1,6 @@
 /* One attempt at writing one generation: the struct behind tc_writer, shared by the files that each do one part of its
- * work: writer.c (life), say.c (what is said), append.c (entries out), fence.c (opening, repair), hint.c (meta, TTLs).
+ * work: writer.c (life), say.c (what is said), append.c (entries out), fence.c (opening, repair), check.c
+ * (rule 8), hint.c (meta, TTLs).
  *
  *            .--ended log-----------------------------------------.
  *            |                                                    v
@@ -41,6 +42,7 @@ struct fencing {
     bool foreign;            /* the fence under my number carries another's mark */
     bool has_top;            /* the log has any entry */
     bool last_done;          /* `last` is a done event */
+    int64_t length;          /* entries of the log */
     struct tc_position top;  /* last entry, fences included */
     struct tc_position last; /* last event; 0-0: none */
 };
@@ -75,6 +77,10 @@ struct tc_writer {
     struct tc_position base;  /* last event before my fence: what I built on */
     struct tc_position acked; /* last acknowledged event, base before the first */
     struct tc_position top;   /* what the log should end with: my fence or `acked` */
+    struct tc_position head;  /* what the log begins with */
+    int64_t length;           /* entries that the log should have */
+    bool checking;            /* a check is under way */
+    int64_t missing;          /* how many fewer it has, by the check that is under way */
 
     struct lengths lengths;
     struct tools tools;

@@ -1,5 +1,5 @@
-/* The job queue. One command at a time on the blocking link: make the group, claim, read (for a second at most), again.
- * Loop thread; owned by the worker.
+/* The job queue. One command at a time on the blocking link: make the group, claim, read (for half a second at most),
+ * again. Loop thread; owned by the worker.
  *
  * A claim counts as a delivery and its count is asked for, so that a job that kills its workers is known by it. A lost
  * link ends the round; the next on_up begins anew. */
@@ -18,8 +18,8 @@
 
 #define GROUP    "workers"
 #define NOBODY   "handed-back" /* consumer that holds jobs nobody works on */
-#define BLOCK_MS 1000
-#define TAKE_MAX 16 /* jobs taken by one read: leaves some for other workers */
+#define BLOCK_MS 500           /* also what a stop may have to wait for */
+#define TAKE_MAX 16            /* jobs taken by one read: leaves some for other workers */
 #define RETRY_MS 500
 
 struct jobs {

@@ -61,7 +61,7 @@ static const struct tc_metric_desc table[METRICS_COUNT] = {
                          .help = "Acknowledged entries that Redis lost and that were written again"},
     [METRIC_REDIS_RECONNECTS] = {.name = P "redis_reconnects_total",
                                  .type = TC_COUNTER,
-                                 .help = "Connections to Redis after the first"},
+                                 .help = "Connections to Redis that were lost and are made again"},
     [METRIC_REDIS_COMMANDS] = {.name = P "redis_commands_total", .type = TC_COUNTER, .help = "Commands sent"},
     [METRIC_REDIS_TIMEOUTS] = {.name = P "redis_timeouts_total",
                                .type = TC_COUNTER,
@@ -92,7 +92,7 @@ void metrics_gather_publisher(struct tc_metrics *m, const struct tc_publisher_st
 }
 
 void metrics_gather_redis(struct tc_metrics *m, const struct tc_redis_stats *s, bool up) {
-    set(m, METRIC_REDIS_RECONNECTS, s->connects > 0 ? s->connects - 1 : 0);
+    set(m, METRIC_REDIS_RECONNECTS, s->losses);
     set(m, METRIC_REDIS_COMMANDS, s->commands);
     set(m, METRIC_REDIS_TIMEOUTS, s->timeouts);
     set(m, METRIC_REDIS_UP, up);

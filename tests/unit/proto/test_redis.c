@@ -21,7 +21,7 @@ struct env {
     struct redis_probe probe;
     struct redis_replies replies;
     struct redis_call calls[64];
-    int used; /* calls */
+    int used;        /* calls */
     char heard[512]; /* names of the commands that the server got */
 };
 
@@ -348,8 +348,13 @@ static void say_nonsense(struct redis_fake_peer *p, const redisReply *command) {
 static void protocol_error_loses_the_link(void **state) {
     (void)state;
     static const char *const all[] = {
-        "HTTP/1.1 400 Bad Request\r\n\r\n", "*2147483647\r\n",    "*1048577\r\n", "$-2\r\n", ":12a\r\n",
-        "$3\r\nabc\r\n+one too many\r\n",   "*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n",
+        "HTTP/1.1 400 Bad Request\r\n\r\n",
+        "*2147483647\r\n",
+        "*1048577\r\n",
+        "$-2\r\n",
+        ":12a\r\n",
+        "$3\r\nabc\r\n+one too many\r\n",
+        "*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n",
     };
     for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
         struct env *e = env_new();

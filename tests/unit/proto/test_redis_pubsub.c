@@ -390,6 +390,45 @@ static void reset_in_half_a_confirmation_subscribes_again(void **state) {
     redis_fake_stop(&fake);
 }
 
+static void confirm_only_the_first(struct redis_fake_peer *p, const redisReply *command) {
+    int *times = p->fake->arg;
+    if (redis_fake_is(command, "SUBSCRIBE")) {
+        if ((*times)++ == 0)
+            redis_fake_say(p, "*3\r\n$9\r\nsubscribe\r\n$2\r\nch\r\n:1\r\n");
+    } else if (redis_fake_is(command, "PING") && command->elements == 2) {
+        redis_fake_say(p, "$10\r\nsubscribed\r\n");
+    } else if (!redis_fake_is(command, "UNSUBSCRIBE")) {
+        redis_fake_greet(p, command);
+    }
+}
+
+static bool is_subscribed_twice(void *arg) {
+    return *(int *)arg == 2;
+}
+
+static void confirmation_of_an_earlier_subscribe_makes_nobody_ready(void **state) {
+    (void)state;
+    int times = 0;
+    struct redis_fake fake = {.on_command = confirm_only_the_first, .arg = &times};
+    struct ear a = {.ready = 0};
+    redis_fake_start(&fake, &loop);
+    opts.url = fake.url;
+    create_up();
+    listen_to(&a, "ch");
+    tc_redis_unsubscribe(r, &a.sub);
+    listen_to(&a, "ch");
+    redis_run_until_cond(&loop, is_subscribed_twice, &times);
+    redis_run_for(&loop, 30);
+    assert_int_equal(a.ready, 0); /* an UNSUBSCRIBE lies between: what is published now would be lost */
+    struct redis_fake_peer *p = fake.peers;
+    while (p->commands < 5) /* the subscribing one: PING, PING, and three */
+        p = p->next;
+    redis_fake_say(p, "*3\r\n$11\r\nunsubscribe\r\n$2\r\nch\r\n:0\r\n*3\r\n$9\r\nsubscribe\r\n$2\r\nch\r\n:1\r\n");
+    await_count(&a.ready, 1);
+    close_link();
+    redis_fake_stop(&fake);
+}
+
 static const char *nonsense;
 
 static void say_nonsense(struct redis_fake_peer *p, const redisReply *command) {
@@ -407,8 +446,12 @@ static void say_nonsense(struct redis_fake_peer *p, const redisReply *command) {
 static void nonsense_instead_of_a_confirmation_loses_the_link(void **state) {
     (void)state;
     static const char *const all[] = {
-        "*3\r\n$9\r\nsubscribe\r\n$5\r\nother\r\n:1\r\n", ":7\r\n", "*0\r\n", "*3\r\n:1\r\n:2\r\n:3\r\n",
-        "*1\r\n$4\r\npong\r\n", "*3\r\n$9\r\nsubscribe\r\n$-1\r\n:1\r\n",
+        "*3\r\n$9\r\nsubscribe\r\n$5\r\nother\r\n:1\r\n",
+        ":7\r\n",
+        "*0\r\n",
+        "*3\r\n:1\r\n:2\r\n:3\r\n",
+        "*1\r\n$4\r\npong\r\n",
+        "*3\r\n$9\r\nsubscribe\r\n$-1\r\n:1\r\n",
     };
     for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
         int times = 0;
@@ -464,6 +507,7 @@ int main(void) {
         TEST(channel_that_the_access_list_forbids_keeps_the_link_down),
         TEST(server_that_stands_still_is_noticed_without_any_command),
         TEST(reset_in_half_a_confirmation_subscribes_again),
+        TEST(confirmation_of_an_earlier_subscribe_makes_nobody_ready),
         TEST(nonsense_instead_of_a_confirmation_loses_the_link),
         TEST(close_at_every_turn_ends_clean),
     };

@@ -220,14 +220,10 @@ static void close_at_every_turn_of_a_handshake_ends_clean(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(server_of_the_authority_is_trusted),
-        TEST(server_of_another_authority_is_refused),
-        TEST(server_with_another_name_is_refused),
-        TEST(insecure_trusts_anybody),
-        TEST(client_certificate_is_shown),
-        TEST(key_of_another_certificate_is_refused_at_create),
-        TEST(volume_over_tls_arrives_whole),
-        TEST(close_at_every_turn_of_a_handshake_ends_clean),
+        TEST(server_of_the_authority_is_trusted),  TEST(server_of_another_authority_is_refused),
+        TEST(server_with_another_name_is_refused), TEST(insecure_trusts_anybody),
+        TEST(client_certificate_is_shown),         TEST(key_of_another_certificate_is_refused_at_create),
+        TEST(volume_over_tls_arrives_whole),       TEST(close_at_every_turn_of_a_handshake_ends_clean),
     };
     return cmocka_run_group_tests(tests, start_all, stop_all);
 }

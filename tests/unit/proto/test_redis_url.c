@@ -101,11 +101,11 @@ static void url_unix_socket_has_path_and_database(void **state) {
 static void url_malformed_is_refused(void **state) {
     (void)state;
     static const char *const bad[] = {
-        "",           "redis",         "redis:/h",          "http://h",        "redis://",       "redis:///1",
-        "redis://:1", "redis://u:p@",  "redis://h:",        "redis://h:x",     "redis://h:1x",   "redis://h:-1",
-        "redis:// ?", "redis://h/a",   "redis://h/1/2",     "redis://h/-1",    "redis://[::1",   "redis://[]",
-        "redis://h%", "redis://h%4",   "redis://h%zz",      "redis://h%00x",   "redis://::1:1",  "redis://[::1]6",
-        "unix://",    "unix://a",      "unix:///",          "unix://u:p@s",    "redis://h?db=",  "redis://h?x=1",
+        "",           "redis",         "redis:/h",          "http://h",        "redis://",      "redis:///1",
+        "redis://:1", "redis://u:p@",  "redis://h:",        "redis://h:x",     "redis://h:1x",  "redis://h:-1",
+        "redis:// ?", "redis://h/a",   "redis://h/1/2",     "redis://h/-1",    "redis://[::1",  "redis://[]",
+        "redis://h%", "redis://h%4",   "redis://h%zz",      "redis://h%00x",   "redis://::1:1", "redis://[::1]6",
+        "unix://",    "unix://a",      "unix:///",          "unix://u:p@s",    "redis://h?db=", "redis://h?x=1",
         "redis://h?", "unix:///s?db=", "unix:///s?db=1&b=", "redis://u%0:p@h", "REDIS://h",
     };
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {

@@ -1,6 +1,8 @@
 /* See redis_fake.h. */
 #include "redis_fake.h"
 
+#include "redis_fixture.h"
+
 #include <netinet/in.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -128,8 +130,19 @@ void redis_fake_start(struct redis_fake *f, uv_loop_t *loop) {
     snprintf(f->url, sizeof(f->url), "redis://127.0.0.1:%d", f->port);
 }
 
+static void on_listener_closed(uv_handle_t *handle) {
+    struct redis_fake *f = handle->data;
+    f->stopped = true;
+}
+
+static bool is_gone(void *arg) {
+    struct redis_fake *f = arg;
+    return f->stopped && !f->peers;
+}
+
 void redis_fake_stop(struct redis_fake *f) {
     for (struct redis_fake_peer *p = f->peers; p; p = p->next)
         redis_fake_end(p);
-    uv_close((uv_handle_t *)&f->listener, NULL);
+    uv_close((uv_handle_t *)&f->listener, on_listener_closed);
+    redis_run_until_cond(f->listener.loop, is_gone, f);
 }

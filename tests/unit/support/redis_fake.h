@@ -26,6 +26,7 @@ struct redis_fake {
     char url[64];
     int accepted;
     bool silent; /* does not even parse what it gets */
+    bool stopped;
     struct redis_fake_peer *peers;
     /* NULL = greets (PONG to PING, OK to the rest). */
     void (*on_command)(struct redis_fake_peer *p, const redisReply *command);
@@ -33,7 +34,7 @@ struct redis_fake {
 };
 
 void redis_fake_start(struct redis_fake *f, uv_loop_t *loop);
-void redis_fake_stop(struct redis_fake *f); /* listener and peers; the loop then closes them */
+void redis_fake_stop(struct redis_fake *f); /* listener and peers, waited for */
 bool redis_fake_is(const redisReply *command, const char *name);
 
 void redis_fake_greet(struct redis_fake_peer *p, const redisReply *command);

@@ -87,8 +87,8 @@ static void run_server(struct redis_server *s) {
     char port[16], tls_port[16];
     snprintf(port, sizeof(port), "%d", s->port);
     snprintf(tls_port, sizeof(tls_port), "%d", s->tls_port);
-    const char *argv[64] = {"redis-server", "--port",    port,    "--tls-port", tls_port, "--bind",       "127.0.0.1",
-                            "--unixsocket", s->sock,     "--dir", s->dir,       "--save", "",             "--appendonly",
+    const char *argv[64] = {"redis-server", "--port",    port,    "--tls-port",  tls_port, "--bind", "127.0.0.1",
+                            "--unixsocket", s->sock,     "--dir", s->dir,        "--save", "",       "--appendonly",
                             "no",           "--logfile", "log",   "--daemonize", "no"};
     size_t n = 0;
     while (argv[n])

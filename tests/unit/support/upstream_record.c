@@ -89,6 +89,7 @@ void upstream_record_end(struct upstream_record *r, const char *reason, const ch
     snprintf(r->message, sizeof(r->message), "%s", message ? message : "");
     r->recoverable = recoverable;
     r->retry_after_ms = retry_after_ms;
+    json_decref(r->usage);
     r->usage = json_incref(usage);
     json_t *line = code ? json_pack("{s:s, s:s, s:s, s:s, s:b}", "call", "end", "reason", reason, "code", code,
                                     "message", message, "recoverable", (int)recoverable)

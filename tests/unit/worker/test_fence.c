@@ -308,6 +308,39 @@ static void writer_ended_log_that_lost_its_done_needs_a_new_attempt(void **state
     pen_close(&p);
 }
 
+/* A link that outlives the failover: the next entry is accepted over what was lost. */
+static void writer_hole_needs_a_new_attempt(void **state) {
+    struct pen p;
+    (void)state;
+    pen_open(&p, &rig);
+    pen_say_acknowledged(&p, "a");
+    redisReply *d = pen_dump(&rig);
+    pen_say_acknowledged(&p, "b");
+    pen_settle(&p);
+    pen_restore(&rig, d);
+    pen_say_acknowledged(&p, "c");
+    assert_int_equal(tc_writer_check(p.w), 0);
+    publish_rig_until(&rig, &p.lost);
+    assert_int_equal(p.lost_err, TC_EAGAIN);
+    pen_close(&p);
+}
+
+static void writer_trimmed_log_goes_on(void **state) {
+    struct pen p;
+    (void)state;
+    pen_open(&p, &rig);
+    pen_say_acknowledged(&p, "a");
+    pen_say_acknowledged(&p, "b");
+    publish_rig_do(&rig, "XTRIM " PEN_LOG " MAXLEN 2");
+    pen_say_acknowledged(&p, "c");
+    pen_settle(&p);
+    pen_settle(&p);
+    assert_false(p.lost);
+    pen_finish(&p);
+    pen_settle(&p);
+    pen_close(&p);
+}
+
 /* ---- Refusals */
 
 static void writer_waits_out_a_full_server(void **state) {
@@ -387,6 +420,8 @@ int main(void) {
         T(writer_lost_base_needs_a_new_attempt),
         T(writer_lost_more_than_the_window_needs_a_new_attempt),
         T(writer_ended_log_that_lost_its_done_needs_a_new_attempt),
+        T(writer_hole_needs_a_new_attempt),
+        T(writer_trimmed_log_goes_on),
         T(writer_waits_out_a_full_server),
         T(writer_out_of_patience_is_lost),
         T(writer_key_of_another_type_is_refused),

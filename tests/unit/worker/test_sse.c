@@ -59,6 +59,11 @@ static void line_ends_of_every_kind_end_lines(void **state) {
     check("data: a\n\ndata: b\r\n\r\ndata: c\r\rdata: d\r\n\n", false, "|a~|b~|c~|d~");
 }
 
+static void crlf_is_one_line_end_inside_an_event(void **state) {
+    (void)state;
+    check("event: x\r\ndata: a\r\ndata: b\r\n\r\n", false, "x|a\nb~");
+}
+
 static void fields_are_read_as_specified(void **state) {
     (void)state;
     check("event: x\ndata:a\ndata:  b\ndata\nid: 7\nretry: 9\nwhat: else\n\n", false, "x|a\n b\n~");
@@ -176,6 +181,7 @@ static void reset_parser_knows_nothing_of_the_stream_before(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(line_ends_of_every_kind_end_lines),
+        cmocka_unit_test(crlf_is_one_line_end_inside_an_event),
         cmocka_unit_test(fields_are_read_as_specified),
         cmocka_unit_test(comments_and_events_without_data_are_silent),
         cmocka_unit_test(bom_is_skipped_only_at_the_start),

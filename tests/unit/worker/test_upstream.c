@@ -602,9 +602,15 @@ static void characters_split_over_segments_stay_whole(void **state) {
 /* ---- holding, aborting, reusing ---- */
 
 static void pause_stops_reading_and_time(void **state) {
-    SCRIPT(script, SEND(CLOSED), {UPSTREAM_FLOOD, TEXT("0123456789abcdef0123456789abcdef0123456789abcdef"), 0});
-    static const struct upstream_step *const scripts[] = {script};
     struct world *w = *state;
+    struct tc_buf flood;
+
+    tc_buf_init(&flood, 0);
+    for (int i = 0; i < 1000; i++)
+        tc_buf_puts(&flood, TEXT("0123456789abcdef0123456789abcdef0123456789abcdef"));
+    char *many = tc_buf_take_cstr(&flood);
+    const struct upstream_step script[] = {SEND(CLOSED), {UPSTREAM_FLOOD, many, 0}};
+    const struct upstream_step *const scripts[] = {script};
 
     w->opts.idle_timeout_ms = 100;
     w->pause_in_text = true;
@@ -627,6 +633,10 @@ static void pause_stops_reading_and_time(void **state) {
     while (w->server.flooded < before + 100000)
         turn(w);
     assert_in_range(w->record.texts, 1000, 100000000);
+    free_call(w);
+    upstream_server_stop(&w->server);
+    run_for(w, 5);
+    free(many);
 }
 
 static void pause_between_events_holds_the_rest(void **state) {
@@ -647,6 +657,22 @@ static void pause_between_events_holds_the_rest(void **state) {
     run_for(w, 30);
     assert_int_equal(w->record.ends, 0);
     w->pause_in_text = false;
+    provider_call_resume(w->call);
+    expect_text(w, "ab");
+}
+
+static void idle_time_rests_while_paused(void **state) {
+    SCRIPT(script, SEND(CLOSED TEXT("a")), WAIT(250), SEND(TEXT("b") STOP DONE), HANG);
+    static const struct upstream_step *const scripts[] = {script};
+    struct world *w = *state;
+
+    w->opts.idle_timeout_ms = 100;
+    serve_one(w, scripts);
+    while (w->record.texts == 0)
+        turn(w);
+    provider_call_pause(w->call);
+    run_for(w, 300);
+    assert_int_equal(w->record.ends, 0);
     provider_call_resume(w->call);
     expect_text(w, "ab");
 }
@@ -702,7 +728,9 @@ static void freed_at_any_moment_leaves_nothing_behind(void **state) {
 }
 
 static void freed_inside_its_own_callbacks_is_quiet(void **state) {
-    SCRIPT(script, SEND(CLOSED TEXT("a") TEXT("b") STOP DONE), HANG);
+    SCRIPT(script, SEND(CLOSED "data: {\"choices\":[{\"delta\":{\"content\":[{\"text\":\"a\"},{\"text\":\"b\"}]}}]}\n\n"
+                               TEXT("c") STOP DONE),
+           HANG);
     static const struct upstream_step *const scripts[] = {script};
     struct world *w = *state;
 
@@ -876,6 +904,7 @@ int main(void) {
         TEST(characters_split_over_segments_stay_whole),
         TEST(pause_stops_reading_and_time),
         TEST(pause_between_events_holds_the_rest),
+        TEST(idle_time_rests_while_paused),
         TEST(paused_from_the_start_tells_nothing),
         TEST(abort_closes_the_connection_at_once),
         TEST(freed_at_any_moment_leaves_nothing_behind),

@@ -1,4 +1,5 @@
 /* Errors in every shape that servers send, and what of their words people may see. */
+#include "provider/fault.h"
 #include "provider/foreign.h"
 
 #include <stdlib.h>
@@ -87,6 +88,26 @@ static void words_are_cut_between_characters(void **state) {
     scrub("a\r\nb\x01\xff", NULL, 100, "a  b  ");
 }
 
+static void descriptions_leave_out_what_is_the_operators(void **state) {
+    static const struct {
+        long status;
+        const char *body, *want;
+    } cases[] = {
+        {503, "<html>", "The model server answered 503."},
+        {400, "{\"error\":{\"message\":\"no field key-12345\"}}", "The model server answered 400: no field ***"},
+        {401, "{\"error\":{\"message\":\"bad key\"}}", "The model server refused the worker's key (401)."},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct tc_buf out;
+        tc_buf_init(&out, 0);
+        fault_describe(&out, cases[i].status, tc_str_from(cases[i].body), "key-12345");
+        assert_true(tc_str_is(tc_buf_str(&out), cases[i].want));
+        tc_buf_fini(&out);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_shape_of_error_is_read),
@@ -94,6 +115,7 @@ int main(void) {
         cmocka_unit_test(bodies_of_fastapi_are_read_when_it_is_an_error_for_sure),
         cmocka_unit_test(secrets_are_taken_out),
         cmocka_unit_test(words_are_cut_between_characters),
+        cmocka_unit_test(descriptions_leave_out_what_is_the_operators),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
