@@ -140,7 +140,8 @@ static void sweep(struct channel *c, uint64_t now_ms) {
     fan_heartbeat(&c->fan, now_ms);
     if (c->fan.sub_count == 0)
         fan_drop_empty_tracks(&c->fan);
-    if (c->refs > 0 || c->fan.sub_count > 0) {
+    bool used = c->refs > 0 || c->fan.sub_count > 0;
+    if (used) {
         c->idle_ms = now_ms;
     } else if (now_ms - c->idle_ms >= (uint64_t)c->hub->opts.linger_ms) {
         destroy(c);
@@ -150,7 +151,7 @@ static void sweep(struct channel *c, uint64_t now_ms) {
     if (!c->loaded) {
         if (c->subscribed)
             channel_load(c);
-    } else if (now_ms - c->quiet_ms >= (uint64_t)c->hub->opts.sweep_ms && c->idle_ms == now_ms && !c->reading) {
+    } else if (used && !c->reading && now_ms - c->quiet_ms >= (uint64_t)c->hub->opts.sweep_ms) {
         channel_read(c);
     }
 }

@@ -96,10 +96,6 @@ static void drop_part(struct part *p) {
     free(p);
 }
 
-static void drop_oldest_part(struct visit *v) {
-    drop_part(TC_CONTAINER_OF(v->parts.next, struct part, node));
-}
-
 static void write_id(void *arg, struct tc_position pos, const struct tc_event *ev, struct tc_buf *out) {
     struct part *p = arg;
     struct vector *vector = &p->visit->vector;
@@ -173,6 +169,20 @@ static enum catchup_result step_parts(struct visit *v, struct tc_buf *out, size_
     return CATCHUP_HEAD;
 }
 
+/* One too many: as the channel does when it is full. */
+static void say_left_out(struct visit *v, const struct part *p, struct tc_buf *out) {
+    char room[TC_ID_MAX + 96];
+    struct tc_buf json = {.data = room, .cap = sizeof room};
+    tc_buf_printf(&json, "{\"type\":\"status\",%s\"state\":\"left_out\"}", p->extra);
+    frame_control(out, &v->key, "status", tc_buf_str(&json), 0);
+}
+
+static void leave_out_oldest(struct visit *v, struct tc_buf *out) {
+    struct part *p = TC_CONTAINER_OF(v->parts.next, struct part, node);
+    say_left_out(v, p, out);
+    drop_part(p);
+}
+
 /* ---- announcements ---- */
 
 static int announce(struct visit *v, const struct tc_reply_entry *e) {
@@ -192,7 +202,7 @@ static int announce(struct visit *v, const struct tc_reply_entry *e) {
 }
 
 static void take_page(struct visit *v, const redisReply *reply) {
-    struct tc_position end = v->channel->vector.announced;
+    struct tc_position before = v->vector.announced, end = v->channel->vector.announced;
     for (size_t i = 0; i < reply->elements; i++) {
         struct tc_reply_entry e;
         if (tc_reply_entry(reply, i, &e) != 0 || tc_position_cmp(e.position, v->vector.announced) <= 0 ||
@@ -203,7 +213,7 @@ static void take_page(struct visit *v, const redisReply *reply) {
             return;
         }
     }
-    if (reply->elements == 0) /* nothing is left of them */
+    if (tc_position_cmp(v->vector.announced, before) == 0) /* nothing is left of them */
         v->vector.announced = end;
 }
 
@@ -291,13 +301,17 @@ static int add_missing(struct visit *v, bool *added) {
 }
 
 /* The reader goes live: generations of this channel that it alone knew of become everybody's. */
-static int share_parts(struct visit *v) {
+static int share_parts(struct visit *v, struct tc_buf *out) {
     struct channel *c = v->channel;
     for (struct tc_list *n = v->parts.next; n != &v->parts; n = n->next) {
         struct part *p = TC_CONTAINER_OF(n, struct part, node);
         struct member *m;
-        if (member_find(c, p->id) != NULL || c->vector.count == VECTOR_MAX)
+        if (member_find(c, p->id) != NULL)
             continue;
+        if (c->vector.count == VECTOR_MAX) {
+            say_left_out(v, p, out);
+            continue;
+        }
         feed_ref(p->feed);
         if (member_add(c, p->feed, false, &m) != 0)
             return TC_ENOMEM;
@@ -322,14 +336,14 @@ static enum catchup_result go_on(struct visit *v, struct tc_buf *out, size_t lim
             return result;
         if (order < 0) {
             if (v->vector.count == VECTOR_MAX)
-                drop_oldest_part(v); /* as the channel does when too many are live */
+                leave_out_oldest(v, out);
             continue;
         }
         bool added;
         if (add_missing(v, &added) != 0)
             return CATCHUP_FAIL;
         if (!added)
-            return share_parts(v) == 0 ? CATCHUP_HEAD : CATCHUP_FAIL;
+            return share_parts(v, out) == 0 ? CATCHUP_HEAD : CATCHUP_FAIL;
     }
 }
 
@@ -358,7 +372,7 @@ static void destroy(struct catchup *base) {
         v->page->owner = NULL;
     feed_wait_remove(&v->wait);
     while (!tc_list_empty(&v->parts))
-        drop_oldest_part(v);
+        drop_part(TC_CONTAINER_OF(v->parts.next, struct part, node));
     tc_buf_fini(&v->pages);
     channel_unref(v->channel);
     free(v);

@@ -13,7 +13,7 @@
 
 struct replay;
 
-struct page { /* outlives a replay that goes away while Redis is answering */
+struct page {             /* outlives a replay that goes away while Redis is answering */
     struct replay *owner; /* NULL once it went */
 };
 
@@ -27,9 +27,9 @@ struct replay {
     struct tc_position next; /* everything up to here was dealt with */
     struct tc_position until;
     bool bounded;
-    bool checked;  /* `next` is known to lie on the log's present branch */
-    bool ended;    /* done or until was given out */
-    bool failed;   /* cannot go on in this wire form */
+    bool checked; /* `next` is known to lie on the log's present branch */
+    bool ended;   /* done or until was given out */
+    bool failed;  /* cannot go on in this wire form */
     struct page *page;
     uint64_t ahead_ms; /* since when `next` has been ahead of the log; 0 = it is not */
     bool lost;         /* to be told at the first step */

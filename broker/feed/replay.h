@@ -7,8 +7,8 @@
 #include "feed/feed.h"
 #include "feed/sub.h"
 
-/* Reads on after `after` ({0,0}: from the start); `until` NULL: to the head, else it ends with that position. `lost`: what
- * the reader has up to `after` is on a lost branch. Takes a reference to the feed. NULL = no memory. */
+/* Reads on after `after` ({0,0}: from the start); `until` NULL: to the head, else it ends with that position. `lost`:
+ * what the reader has up to `after` is on a lost branch. Takes a reference to the feed. NULL = no memory. */
 struct catchup *replay_create(struct feed *f, const struct track_key *key, struct tc_position after,
                               const struct tc_position *until, bool lost);
 /* After CATCHUP_HEAD: have `ready` called at the next change of the feed. */

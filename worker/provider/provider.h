@@ -58,7 +58,8 @@ void provider_close(struct provider *p, void (*cb)(void *arg), void *arg);
 const char *provider_kind(const struct provider *p);
 
 /* `request` is what the client posted (messages or prompt, model, options); a reference is taken. `prefix` is the text
- * to go on from, empty for a new answer (TC_EINVAL if this provider cannot). `seed` names the generation for logs. */
+ * to go on from, empty for a new answer (TC_EINVAL if this provider cannot). `gen` names the generation for logs and
+ * for tool calls that come without an id. */
 TC_MUST_USE int provider_call_start(struct provider_call **out, struct provider *p, json_t *request,
                                     struct tc_str prefix, const char *gen, const struct provider_sink *sink, void *arg);
 /* Backpressure: stops reading from the upstream connection, and goes on. Idempotent. The idle time-out rests. */

@@ -99,7 +99,7 @@ static void end_call(struct replay_call *c) {
     if (c->freed)
         return;
     json_t *usage = json_pack("{s:I, s:I, s:I}", "input_tokens", (json_int_t)c->input, "output_tokens",
-                              (json_int_t)c->output, "total_tokens", (json_int_t)(c->input + c->output));
+                              (json_int_t)c->output, "total_tokens", (json_int_t)c->input + (json_int_t)c->output);
     struct provider_end end = {.usage = usage};
     end.reason = cut ? "length" : c->tool_name.n > 0 ? "tool_calls" : "stop";
     c->sink.on_end(c->arg, &end);

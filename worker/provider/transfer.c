@@ -150,18 +150,24 @@ void transfer_free(struct transfer *t) {
         destroy(t);
 }
 
+/* Frees the released transfers that were released before `when`. */
+static void free_lingering(struct transfer_pool *p, uint64_t when) {
+    struct tc_list *node = p->lingering.next, *next;
+
+    for (; node != &p->lingering; node = next) {
+        struct transfer *t = TC_CONTAINER_OF(node, struct transfer, link);
+        next = node->next;
+        if (t->released_at <= when)
+            transfer_free(t);
+    }
+}
+
 static void on_linger(uv_timer_t *timer) {
     struct transfer_pool *p = timer->data;
-    uint64_t now = tc_mono_us();
 
-    /* In order of release: the first that may stay ends the walk. */
-    while (!tc_list_empty(&p->lingering)) {
-        struct transfer *t = TC_CONTAINER_OF(p->lingering.next, struct transfer, link);
-        if (now - t->released_at < (uint64_t)LINGER_MS * 1000)
-            return;
-        transfer_free(t);
-    }
-    uv_timer_stop(timer);
+    free_lingering(p, tc_mono_us() - (uint64_t)LINGER_MS * 1000);
+    if (tc_list_empty(&p->lingering))
+        uv_timer_stop(timer);
 }
 
 void transfer_release(struct transfer *t) {
@@ -425,8 +431,7 @@ static void on_timer_closed(uv_handle_t *handle) {
 void transfer_pool_close(struct transfer_pool *p, void (*cb)(void *arg), void *arg) {
     p->close_cb = cb;
     p->close_arg = arg;
-    while (!tc_list_empty(&p->lingering))
-        transfer_free(TC_CONTAINER_OF(p->lingering.next, struct transfer, link));
+    free_lingering(p, UINT64_MAX);
     assert(p->transfers == 0);
     multi_close(&p->multi, maybe_finish_close);
     uv_close((uv_handle_t *)&p->kick, on_timer_closed);

@@ -423,8 +423,40 @@ static void confirmation_of_an_earlier_subscribe_makes_nobody_ready(void **state
     struct redis_fake_peer *p = fake.peers;
     while (p->commands < 5) /* the subscribing one: PING, PING, and three */
         p = p->next;
+    redis_fake_say(p, "*3\r\n$7\r\nmessage\r\n$2\r\nch\r\n$1\r\nx\r\n"); /* of the first subscription */
+    redis_run_for(&loop, 30);
+    assert_int_equal(a.messages, 0);
     redis_fake_say(p, "*3\r\n$11\r\nunsubscribe\r\n$2\r\nch\r\n:0\r\n*3\r\n$9\r\nsubscribe\r\n$2\r\nch\r\n:1\r\n");
     await_count(&a.ready, 1);
+    close_link();
+    redis_fake_stop(&fake);
+}
+
+static void keep_commands_waiting(struct redis_fake_peer *p, const redisReply *command) {
+    int *subscribes = p->fake->arg;
+    if (redis_fake_is(command, "SUBSCRIBE"))
+        (*subscribes)++;
+    else if (p->number > 0) /* the first connection is the one for commands */
+        redis_fake_greet(p, command);
+}
+
+static void subscribing_waits_until_commands_are_possible(void **state) {
+    (void)state;
+    int subscribes = 0;
+    struct redis_fake fake = {.on_command = keep_commands_waiting, .arg = &subscribes};
+    struct ear a = {.ready = 0};
+    redis_fake_start(&fake, &loop);
+    opts.url = fake.url;
+    assert_int_equal(tc_redis_create(&r, &loop, &opts), 0);
+    listen_to(&a, "ch");
+    redis_run_for(&loop, 50);
+    assert_int_equal(fake.accepted, 2);
+    assert_int_equal(subscribes, 0);
+    struct redis_fake_peer *p = fake.peers;
+    while (p->number != 0)
+        p = p->next;
+    redis_fake_say(p, "+PONG\r\n");
+    await_count(&subscribes, 1);
     close_link();
     redis_fake_stop(&fake);
 }
@@ -508,6 +540,7 @@ int main(void) {
         TEST(server_that_stands_still_is_noticed_without_any_command),
         TEST(reset_in_half_a_confirmation_subscribes_again),
         TEST(confirmation_of_an_earlier_subscribe_makes_nobody_ready),
+        TEST(subscribing_waits_until_commands_are_possible),
         TEST(nonsense_instead_of_a_confirmation_loses_the_link),
         TEST(close_at_every_turn_ends_clean),
     };

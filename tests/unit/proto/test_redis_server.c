@@ -106,6 +106,7 @@ static void link_over_tcp_commands(void **state) {
     snprintf(url, sizeof(url), "redis://localhost:%d", server.port); /* ::1 is refused, 127.0.0.1 listens */
     opts.url = url;
     opts.client_name = "tc-test";
+    opts.backoff_min_ms = opts.backoff_max_ms = 3600000; /* the next address is tried at once, not after a back-off */
     struct tc_redis *r = create_up();
     expect(r, "CLIENT GETNAME", "tc-test");
     redis_probe_close(&loop, r);

@@ -51,6 +51,7 @@ static int start_all(void **state) {
     make_ca("ca");
     make_ca("other");
     make_cert("server", "DNS:localhost");
+    make_cert("elsewhere", "DNS:elsewhere");
     make_cert("client", "DNS:client");
     snprintf(ca, sizeof(ca), "%s/ca.pem", server.dir);
     snprintf(other_ca, sizeof(other_ca), "%s/other.pem", server.dir);
@@ -136,6 +137,11 @@ static void server_with_another_name_is_refused(void **state) {
     snprintf(by_address, sizeof(by_address), "rediss://127.0.0.1:%d", server.tls_port);
     opts.url = by_address; /* the certificate is localhost's only */
     expect_refused();
+    redis_server_do(&server, "CONFIG SET tls-cert-file elsewhere.pem tls-key-file elsewhere.key");
+    opts.url = url;
+    expect_refused();
+    redis_server_do(&server, "CONFIG SET tls-cert-file server.pem tls-key-file server.key");
+    expect_commands();
 }
 
 static void insecure_trusts_anybody(void **state) {

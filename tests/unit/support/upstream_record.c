@@ -1,7 +1,6 @@
 /* See upstream_record.h. */
 #include "upstream_record.h"
 
-
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

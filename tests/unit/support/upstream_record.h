@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 struct upstream_record {
-    struct tc_buf lines; /* one call a line */
+    struct tc_buf lines;           /* one call a line */
     struct tc_buf text, reasoning; /* joined, of index 0 */
     unsigned begins, waits, texts, tools, ends;
     char wait_why[256]; /* of the last on_wait */

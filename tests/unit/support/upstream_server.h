@@ -36,10 +36,10 @@ struct upstream_server {
     char url[64]; /* http://127.0.0.1:port/v1 */
     const struct upstream_step *const *scripts;
     size_t script_count;
-    unsigned connections; /* accepted */
-    unsigned requests;    /* read whole */
-    unsigned gone;        /* connections that the client closed */
-    size_t flooded;       /* bytes that the kernel took of UPSTREAM_FLOOD */
+    unsigned connections;  /* accepted */
+    unsigned requests;     /* read whole */
+    unsigned gone;         /* connections that the client closed */
+    size_t flooded;        /* bytes that the kernel took of UPSTREAM_FLOOD */
     struct tc_buf request; /* the last one, head and body */
     struct upstream_conn *conns;
     bool closing;

@@ -64,9 +64,10 @@ static void limits_are_translated(void **state) {
 }
 
 static void system_messages_move_out(void **state) {
-    static const char request[] = "{\"messages\":[{\"role\":\"system\",\"content\":\"A\"},{\"role\":\"user\",\"content\":"
-                                  "\"Q\"},{\"role\":\"developer\",\"content\":[{\"type\":\"text\",\"text\":\"B\"}]}],"
-                                  "\"options\":{\"system\":[{\"type\":\"text\",\"text\":\"0\"}]}}";
+    static const char request[] =
+        "{\"messages\":[{\"role\":\"system\",\"content\":\"A\"},{\"role\":\"user\",\"content\":"
+        "\"Q\"},{\"role\":\"developer\",\"content\":[{\"type\":\"text\",\"text\":\"B\"}]}],"
+        "\"options\":{\"system\":[{\"type\":\"text\",\"text\":\"0\"}]}}";
     (void)state;
     check(request, "system",
           "[{\"type\":\"text\",\"text\":\"0\"},{\"type\":\"text\",\"text\":\"A\"},{\"type\":\"text\",\"text\":\"B\"}]");
@@ -76,32 +77,36 @@ static void system_messages_move_out(void **state) {
 }
 
 static void tools_are_translated(void **state) {
-    static const char tool[] = "{\"prompt\":\"x\",\"options\":{\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\","
-                               "\"description\":\"d\",\"parameters\":{\"type\":\"object\"}}},{\"name\":\"g\",\"input_schema\""
-                               ":{}}],\"tool_choice\":\"required\",\"parallel_tool_calls\":false}}";
+    static const char tool[] =
+        "{\"prompt\":\"x\",\"options\":{\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\","
+        "\"description\":\"d\",\"parameters\":{\"type\":\"object\"}}},{\"name\":\"g\",\"input_schema\""
+        ":{}}],\"tool_choice\":\"required\",\"parallel_tool_calls\":false}}";
     (void)state;
     check(tool, "tools",
-          "[{\"name\":\"f\",\"description\":\"d\",\"input_schema\":{\"type\":\"object\"}},{\"name\":\"g\",\"input_schema\":"
+          "[{\"name\":\"f\",\"description\":\"d\",\"input_schema\":{\"type\":\"object\"}},{\"name\":\"g\",\"input_"
+          "schema\":"
           "{}}]");
     check(tool, "tool_choice", "{\"type\":\"any\",\"disable_parallel_tool_use\":true}");
     check(tool, "parallel_tool_calls", "absent");
     check("{\"prompt\":\"x\",\"options\":{\"tools\":[],\"tool_choice\":\"auto\"}}", "tools", "absent");
-    check("{\"prompt\":\"x\",\"options\":{\"tools\":[{\"name\":\"g\"}],\"tool_choice\":{\"type\":\"function\",\"function\":"
+    check("{\"prompt\":\"x\",\"options\":{\"tools\":[{\"name\":\"g\"}],\"tool_choice\":{\"type\":\"function\","
+          "\"function\":"
           "{\"name\":\"g\"}}}}",
           "tool_choice", "{\"type\":\"tool\",\"name\":\"g\"}");
 }
 
 static void tool_turns_are_translated(void **state) {
     (void)state;
-    check("{\"messages\":[{\"role\":\"assistant\",\"content\":\"\",\"tool_calls\":[{\"id\":\"1\",\"function\":{\"name\":"
-          "\"f\",\"arguments\":\"{\\\"a\\\":1}\"}},{\"id\":\"2\",\"function\":{\"name\":\"g\",\"arguments\":\"\"}}]},"
-          "{\"role\":\"tool\",\"tool_call_id\":\"1\",\"content\":\"r1\"},{\"role\":\"tool\",\"tool_call_id\":\"2\","
-          "\"content\":[{\"type\":\"text\",\"text\":\"r2\"}]}]}",
-          "messages",
-          "[{\"role\":\"assistant\",\"content\":[{\"type\":\"tool_use\",\"id\":\"1\",\"name\":\"f\",\"input\":{\"a\":1}},"
-          "{\"type\":\"tool_use\",\"id\":\"2\",\"name\":\"g\",\"input\":{}}]},{\"role\":\"user\",\"content\":[{\"type\":"
-          "\"tool_result\",\"tool_use_id\":\"1\",\"content\":\"r1\"},{\"type\":\"tool_result\",\"tool_use_id\":\"2\","
-          "\"content\":[{\"type\":\"text\",\"text\":\"r2\"}]}]}]");
+    check(
+        "{\"messages\":[{\"role\":\"assistant\",\"content\":\"\",\"tool_calls\":[{\"id\":\"1\",\"function\":{\"name\":"
+        "\"f\",\"arguments\":\"{\\\"a\\\":1}\"}},{\"id\":\"2\",\"function\":{\"name\":\"g\",\"arguments\":\"\"}}]},"
+        "{\"role\":\"tool\",\"tool_call_id\":\"1\",\"content\":\"r1\"},{\"role\":\"tool\",\"tool_call_id\":\"2\","
+        "\"content\":[{\"type\":\"text\",\"text\":\"r2\"}]}]}",
+        "messages",
+        "[{\"role\":\"assistant\",\"content\":[{\"type\":\"tool_use\",\"id\":\"1\",\"name\":\"f\",\"input\":{\"a\":1}},"
+        "{\"type\":\"tool_use\",\"id\":\"2\",\"name\":\"g\",\"input\":{}}]},{\"role\":\"user\",\"content\":[{\"type\":"
+        "\"tool_result\",\"tool_use_id\":\"1\",\"content\":\"r1\"},{\"type\":\"tool_result\",\"tool_use_id\":\"2\","
+        "\"content\":[{\"type\":\"text\",\"text\":\"r2\"}]}]}]");
 }
 
 static void images_are_translated(void **state) {
@@ -109,7 +114,8 @@ static void images_are_translated(void **state) {
     check("{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\",\"image_url\":{\"url\":"
           "\"data:image/png;base64,QUI=\"}},{\"type\":\"image_url\",\"image_url\":{\"url\":\"https://x/y.png\"}}]}]}",
           "messages",
-          "[{\"role\":\"user\",\"content\":[{\"type\":\"image\",\"source\":{\"type\":\"base64\",\"media_type\":\"image/png\","
+          "[{\"role\":\"user\",\"content\":[{\"type\":\"image\",\"source\":{\"type\":\"base64\",\"media_type\":\"image/"
+          "png\","
           "\"data\":\"QUI=\"}},{\"type\":\"image\",\"source\":{\"type\":\"url\",\"url\":\"https://x/y.png\"}}]}]");
 }
 

@@ -15,7 +15,8 @@
 
 #include <cmocka.h>
 
-static const char *const servers[] = {"openai", "vllm", "tgi", "ollama", "llamacpp", "mistral", "openrouter", "anthropic"};
+static const char *const servers[] = {"openai",   "vllm",    "tgi",        "ollama",
+                                      "llamacpp", "mistral", "openrouter", "anthropic"};
 
 static void unused_end(void *arg, const struct provider_end *end) {
     (void)arg;
@@ -192,7 +193,8 @@ static void too_many_tool_calls_end_the_answer(void **state) {
 
 static void choice_index_out_of_range_ends_the_answer(void **state) {
     (void)state;
-    char *got = play_text(&dialect_openai, "data: {\"choices\":[{\"index\":4000000000,\"delta\":{\"content\":\"x\"}}]}\n\n");
+    char *got =
+        play_text(&dialect_openai, "data: {\"choices\":[{\"index\":4000000000,\"delta\":{\"content\":\"x\"}}]}\n\n");
     assert_non_null(strstr(got, "upstream_error"));
     free(got);
 }
@@ -204,11 +206,12 @@ static void arguments_before_the_name_wait_for_it(void **state) {
                           "{\"arguments\":\"{\"}}]}}]}\n\n"
                           "data: {\"choices\":[{\"delta\":{\"tool_calls\":[{\"index\":0,\"function\":"
                           "{\"name\":\"f\",\"arguments\":\"}\"}}]},\"finish_reason\":\"tool_calls\"}]}\n\n");
-    assert_string_equal(got, "{\"call\":\"begin\",\"model\":null}\n"
-                             "{\"arguments\":\"{}\",\"call\":\"tool\",\"done\":false,\"id\":\"c\",\"index\":0,\"name\":"
-                             "\"f\"}\n"
-                             "{\"arguments\":\"\",\"call\":\"tool\",\"done\":true,\"id\":\"\",\"index\":0,\"name\":\"\"}\n"
-                             "{\"call\":\"end\",\"reason\":\"tool_calls\",\"usage\":null}\n");
+    assert_string_equal(got,
+                        "{\"call\":\"begin\",\"model\":null}\n"
+                        "{\"arguments\":\"{}\",\"call\":\"tool\",\"done\":false,\"id\":\"c\",\"index\":0,\"name\":"
+                        "\"f\"}\n"
+                        "{\"arguments\":\"\",\"call\":\"tool\",\"done\":true,\"id\":\"\",\"index\":0,\"name\":\"\"}\n"
+                        "{\"call\":\"end\",\"reason\":\"tool_calls\",\"usage\":null}\n");
     free(got);
 }
 
@@ -217,7 +220,8 @@ static void oversized_usage_is_left_out(void **state) {
 
     (void)state;
     tc_buf_init(&text, 0);
-    tc_buf_puts(&text, "data: {\"choices\":[{\"delta\":{\"content\":\"x\"},\"finish_reason\":\"stop\"}],\"usage\":{\"a\":\"");
+    tc_buf_puts(&text,
+                "data: {\"choices\":[{\"delta\":{\"content\":\"x\"},\"finish_reason\":\"stop\"}],\"usage\":{\"a\":\"");
     for (int i = 0; i < ANSWER_USAGE_MAX; i++)
         tc_buf_putc(&text, 'x');
     tc_buf_puts(&text, "\"}}\n\n");
@@ -249,11 +253,12 @@ static char *play_whole(const struct dialect *dialect, const char *text) {
 
 static void whole_openai_answer_reads_like_a_stream(void **state) {
     (void)state;
-    char *got = play_whole(&dialect_openai,
-                           "{\"object\":\"chat.completion\",\"model\":\"m\",\"choices\":[{\"index\":0,\"message\":{"
-                           "\"role\":\"assistant\",\"content\":\"Hi\",\"tool_calls\":[{\"id\":\"c\",\"type\":\"function\","
-                           "\"function\":{\"name\":\"f\",\"arguments\":\"{}\"}}]},\"finish_reason\":\"tool_calls\"}],"
-                           "\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":2,\"total_tokens\":3}}");
+    char *got =
+        play_whole(&dialect_openai,
+                   "{\"object\":\"chat.completion\",\"model\":\"m\",\"choices\":[{\"index\":0,\"message\":{"
+                   "\"role\":\"assistant\",\"content\":\"Hi\",\"tool_calls\":[{\"id\":\"c\",\"type\":\"function\","
+                   "\"function\":{\"name\":\"f\",\"arguments\":\"{}\"}}]},\"finish_reason\":\"tool_calls\"}],"
+                   "\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":2,\"total_tokens\":3}}");
     assert_non_null(strstr(got, "\"text\":\"Hi\""));
     assert_non_null(strstr(got, "\"name\":\"f\""));
     assert_non_null(strstr(got, "\"reason\":\"tool_calls\""));

@@ -40,7 +40,8 @@ static void every_shape_of_error_is_read(void **state) {
 }
 
 static void chunks_are_no_errors(void **state) {
-    static const char *const fine[] = {"{}", "{\"error\":null,\"choices\":[]}", "{\"choices\":[],\"message\":\"m\",\"type\":\"t\"}"};
+    static const char *const fine[] = {"{}", "{\"error\":null,\"choices\":[]}",
+                                       "{\"choices\":[],\"message\":\"m\",\"type\":\"t\"}"};
     struct fault f;
     json_t *root;
 
@@ -84,7 +85,9 @@ static void secrets_are_taken_out(void **state) {
 
 static void words_are_cut_between_characters(void **state) {
     (void)state;
-    scrub("gr\xc3\xbc\xc3\x9f" "e", NULL, 3, "gr");
+    scrub("gr\xc3\xbc\xc3\x9f"
+          "e",
+          NULL, 3, "gr");
     scrub("a\r\nb\x01\xff", NULL, 100, "a  b  ");
 }
 

@@ -205,6 +205,7 @@ static void writer_restarted_empty_server_is_gone(void **state) {
     publish_rig_server_start(&rig);
     publish_rig_until(&rig, &p.lost);
     assert_int_equal(p.lost_err, TC_EGONE);
+    assert_int_equal(publish_rig_int(&rig, "EXISTS " PEN_LOG), 0);
     pen_close(&p);
 }
 

@@ -34,8 +34,9 @@ static void check(const char *request, const char *want) {
 
 static void prompt_becomes_one_user_message(void **state) {
     (void)state;
-    check("{\"prompt\":\"Hi\"}", "{\"messages\":[{\"content\":\"Hi\",\"role\":\"user\"}],\"model\":\"default\",\"stream\":true,"
-                                "\"stream_options\":{\"include_usage\":true}}");
+    check("{\"prompt\":\"Hi\"}",
+          "{\"messages\":[{\"content\":\"Hi\",\"role\":\"user\"}],\"model\":\"default\",\"stream\":true,"
+          "\"stream_options\":{\"include_usage\":true}}");
 }
 
 static void options_are_merged_but_never_win(void **state) {

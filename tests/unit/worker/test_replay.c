@@ -148,7 +148,8 @@ static void pieces_are_words_and_join_to_the_text(void **state) {
 static void pieces_of_any_text_are_whole_and_bounded(void **state) {
     static const char *const texts[] = {
         replay_text,
-        "\xe6\x97\xa5\xe6\x9c\xac\xe8\xaa\x9e\xe6\x97\xa5\xe6\x9c\xac\xe8\xaa\x9e\xe6\x97\xa5\xe6\x9c\xac\xe8\xaa\x9e\xe6"
+        "\xe6\x97\xa5\xe6\x9c\xac\xe8\xaa\x9e\xe6\x97\xa5\xe6\x9c\xac\xe8\xaa\x9e\xe6\x97\xa5\xe6\x9c\xac\xe8\xaa\x9e"
+        "\xe6"
         "\x97\xa5\xe6\x9c\xac\xe8\xaa\x9e\xe6\x97\xa5\xe6\x9c\xac\xe8\xaa\x9e",
         "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
         "                                                                            x",
@@ -189,16 +190,17 @@ static void request_brings_text_reasoning_and_tool_call(void **state) {
          "{\"model\":\"own\",\"messages\":[{\"role\":\"user\",\"content\":\"a b\"}],\"options\":{\"text\":\"x y\","
          "\"reasoning\":\"hm\",\"rate\":1000,\"tool_call\":{\"name\":\"f\",\"arguments\":{\"a\":1}}}}",
          TC_STR(""));
-    assert_true(tc_str_is(tc_buf_str(&w->record.lines),
-                          "{\"call\":\"begin\",\"model\":\"own\"}\n"
-                          "{\"call\":\"text\",\"index\":0,\"kind\":\"reasoning\",\"text\":\"hm\"}\n"
-                          "{\"call\":\"text\",\"index\":0,\"kind\":\"text\",\"text\":\"x\"}\n"
-                          "{\"call\":\"text\",\"index\":0,\"kind\":\"text\",\"text\":\" y\"}\n"
-                          "{\"arguments\":\"{\\\"a\\\":1}\",\"call\":\"tool\",\"done\":false,\"id\":\"call_gen_1_0\","
-                          "\"index\":0,\"name\":\"f\"}\n"
-                          "{\"arguments\":\"\",\"call\":\"tool\",\"done\":true,\"id\":\"\",\"index\":0,\"name\":\"\"}\n"
-                          "{\"call\":\"end\",\"reason\":\"tool_calls\",\"usage\":{\"input_tokens\":2,\"output_tokens\":4,"
-                          "\"total_tokens\":6}}\n"));
+    assert_true(
+        tc_str_is(tc_buf_str(&w->record.lines),
+                  "{\"call\":\"begin\",\"model\":\"own\"}\n"
+                  "{\"call\":\"text\",\"index\":0,\"kind\":\"reasoning\",\"text\":\"hm\"}\n"
+                  "{\"call\":\"text\",\"index\":0,\"kind\":\"text\",\"text\":\"x\"}\n"
+                  "{\"call\":\"text\",\"index\":0,\"kind\":\"text\",\"text\":\" y\"}\n"
+                  "{\"arguments\":\"{\\\"a\\\":1}\",\"call\":\"tool\",\"done\":false,\"id\":\"call_gen_1_0\","
+                  "\"index\":0,\"name\":\"f\"}\n"
+                  "{\"arguments\":\"\",\"call\":\"tool\",\"done\":true,\"id\":\"\",\"index\":0,\"name\":\"\"}\n"
+                  "{\"call\":\"end\",\"reason\":\"tool_calls\",\"usage\":{\"input_tokens\":2,\"output_tokens\":4,"
+                  "\"total_tokens\":6}}\n"));
 }
 
 static void token_limit_cuts_the_answer(void **state) {
@@ -239,9 +241,10 @@ static void pace_is_kept_on_average(void **state) {
     uint64_t from = tc_mono_us();
 
     w->opts.replay_rate = 500;
-    play(w, "{\"prompt\":\"x\",\"options\":{\"text\":\""
-            "a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a "
-            "a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a\"}}",
+    play(w,
+         "{\"prompt\":\"x\",\"options\":{\"text\":\""
+         "a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a "
+         "a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a\"}}",
          TC_STR(""));
     uint64_t took = tc_mono_us() - from;
     assert_int_equal(w->record.texts, 100);

@@ -58,12 +58,9 @@ static void senseless_bounds_still_give_a_delay(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(seconds_and_dates_are_understood),
-        cmocka_unit_test(nonsense_and_the_past_ask_for_nothing),
-        cmocka_unit_test(enormous_wishes_are_capped_at_a_day),
-        cmocka_unit_test(delay_doubles_up_to_its_maximum),
-        cmocka_unit_test(delay_asked_for_wins_within_its_cap),
-        cmocka_unit_test(senseless_bounds_still_give_a_delay),
+        cmocka_unit_test(seconds_and_dates_are_understood),    cmocka_unit_test(nonsense_and_the_past_ask_for_nothing),
+        cmocka_unit_test(enormous_wishes_are_capped_at_a_day), cmocka_unit_test(delay_doubles_up_to_its_maximum),
+        cmocka_unit_test(delay_asked_for_wins_within_its_cap), cmocka_unit_test(senseless_bounds_still_give_a_delay),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

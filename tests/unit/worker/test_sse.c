@@ -76,7 +76,10 @@ static void comments_and_events_without_data_are_silent(void **state) {
 
 static void bom_is_skipped_only_at_the_start(void **state) {
     (void)state;
-    check("\xef\xbb\xbf" "data: a\n\n\xef\xbb\xbf" "data: b\n\n", false, "|a~");
+    check("\xef\xbb\xbf"
+          "data: a\n\n\xef\xbb\xbf"
+          "data: b\n\n",
+          false, "|a~");
 }
 
 static void empty_data_is_an_event(void **state) {
@@ -86,7 +89,11 @@ static void empty_data_is_an_event(void **state) {
 
 static void utf8_cut_anywhere_stays_whole(void **state) {
     (void)state;
-    check("data: gr\xc3\xbc\xc3\x9f" "e \xf0\x9f\x9a\x80\n\n", false, "|gr\xc3\xbc\xc3\x9f" "e \xf0\x9f\x9a\x80~");
+    check("data: gr\xc3\xbc\xc3\x9f"
+          "e \xf0\x9f\x9a\x80\n\n",
+          false,
+          "|gr\xc3\xbc\xc3\x9f"
+          "e \xf0\x9f\x9a\x80~");
 }
 
 static void end_of_stream_takes_whole_lines_only(void **state) {
@@ -171,7 +178,11 @@ static void reset_parser_knows_nothing_of_the_stream_before(void **state) {
     sse_init(&sse, on_event, &seen);
     assert_int_equal(sse_feed(&sse, TC_STR("event: x\ndata: a\ndata: half"), &used), 0);
     sse_reset(&sse);
-    assert_int_equal(sse_feed(&sse, TC_STR("\xef\xbb\xbf" "data: b\n\n"), &used), 0);
+    assert_int_equal(sse_feed(&sse,
+                              TC_STR("\xef\xbb\xbf"
+                                     "data: b\n\n"),
+                              &used),
+                     0);
     tc_buf_putc(&seen.text, 0);
     assert_string_equal(seen.text.data, "|b~");
     sse_fini(&sse);

@@ -117,6 +117,19 @@ static void worker_job_becomes_a_finished_log(void **state) {
     stop();
 }
 
+static void worker_keeps_the_job_while_it_settles(void **state) {
+    (void)state;
+    opts.settle = 900; /* several renewals */
+    start();
+    post("gen_a", REQUEST("a b c", "1000"), NULL);
+    await("done stop");
+    publish_rig_run(&rig, 500);
+    assert_int_equal(publish_rig_int(&rig, "XLEN tc:jobs"), 1);
+    assert_int_equal(worker.busy_slots, 0);
+    publish_rig_until_true(&rig, queue_is_empty, NULL);
+    stop();
+}
+
 static void worker_runs_more_jobs_than_slots(void **state) {
     char gen[16];
     (void)state;
@@ -377,6 +390,7 @@ static void worker_bad_start_leaves_nothing(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         T(worker_job_becomes_a_finished_log),
+        T(worker_keeps_the_job_while_it_settles),
         T(worker_runs_more_jobs_than_slots),
         T(worker_cancel_ends_the_log),
         T(worker_cancelled_before_it_began_says_only_done),
