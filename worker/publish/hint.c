@@ -9,7 +9,7 @@
 #include <string.h>
 
 #define TTL_EVERY_US (30U * 1000000U) /* or a quarter of the retention, if that is less */
-#define META_TIMES   2                /* meta outlives the log: expired (410) is not the same as unknown (404) */
+#define META_TIMES   24 /* meta outlives the log: expired (410) is not unknown (404); as the broker does */
 
 static void ignore(int rc) {
     (void)rc;

@@ -97,8 +97,9 @@ static void on_time(void *arg, int err, const redisReply *reply) {
     if (err < 0 || reply->type != REDIS_REPLY_ARRAY || reply->elements != 2 || !tc_reply_int(reply->element[0], &s) ||
         !tc_reply_int(reply->element[1], &us))
         return;
-    if (tc_redis_command(l->redis, tc_str_from(l->viewers), on_count, l, "ZCOUNT %s %lld +inf", l->viewers,
-                         (long long)(s * 1000 + us / 1000)) == 0) {
+    long long now_ms = s * 1000LL + us / 1000;
+    if (tc_redis_command(l->redis, tc_str_from(l->viewers), on_count, l, "ZCOUNT %s %lld +inf", l->viewers, now_ms) ==
+        0) {
         l->pending++;
         l->asking = true;
     }

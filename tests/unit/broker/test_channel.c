@@ -428,6 +428,7 @@ static void catchup_gives_missed_announcements_and_what_followed(void **state) {
     assert_int_equal(count_of(text, "event: generation"), 2);
     assert_int_equal(count_of(text, "event: done"), 2);
     assert_int_equal(count_of(text, "event: created"), 2);
+    assert_not_in(text, "gen_b:1-2"); /* the id of its last event no longer names it */
     assert_order(text, "event: generation", "\"generation\":\"gen_b\",\"type\":\"done\"");
     size_t n = strlen("id: 1002-0~gen_c:0-1\n\n");
     assert_in(text + strlen(text) - n, "id: 1002-0~gen_c:0-1\n\n");
@@ -573,6 +574,18 @@ static void catchup_destroyed_at_every_stage_leaves_nothing(void **state) {
     }
 }
 
+static void catchup_destroyed_while_its_page_comes_is_not_touched(void **state) {
+    struct fixture *f = *state;
+    struct reader r;
+    write_created(f, "gen_a", "room");
+    announce(f, "gen_a", "1000-0");
+    enter(f);
+    open_reader(f, &r, "1-0");
+    assert_false(step_once(&r));
+    close_reader(&r);
+    assert_int_equal(count_of(catch_up(f, "1-0"), "event: generation"), 1); /* answered after it */
+}
+
 static void channel_closed_at_every_stage_of_loading_leaves_nothing(void **state) {
     struct fixture *f = *state;
     write_created(f, "gen_a", "room");
@@ -642,6 +655,7 @@ int main(void) {
         T(catchup_of_one_id_ahead_finds_what_was_not_rung),
         T(catchup_of_more_announcements_than_a_position_holds_gives_all),
         T(catchup_destroyed_at_every_stage_leaves_nothing),
+        T(catchup_destroyed_while_its_page_comes_is_not_touched),
         T(channel_closed_at_every_stage_of_loading_leaves_nothing),
         T(channel_unused_goes_after_lingering),
         T(channel_comes_through_a_redis_restart),
