@@ -225,6 +225,8 @@ void members_sweep(struct channel *c) {
     for (struct tc_list *n = c->members.next, *next; n != &c->members; n = next) {
         next = n->next;
         struct member *m = TC_CONTAINER_OF(n, struct member, node);
+        if (c->fan.sub_count > 0)
+            m->feed->room_ms = hub_now_ms(c->hub);
         if (!m->pending && m->feed->state == FEED_FAILED)
             vanish(m);
     }

@@ -49,7 +49,8 @@ TC_MUST_USE int tc_redis_create(struct tc_redis **out, uv_loop_t *loop, const st
 void tc_redis_close(struct tc_redis *r, void (*cb)(void *arg), void *arg);
 
 /* All links are usable, subscriptions included. Commands are taken a little earlier: as soon as the link that they go
- * to is there, which is always so in on_ready of a subscription. */
+ * to is there. Subscriptions are sent only then, so that on_ready, which comes before on_up, can send commands; should
+ * their link have been lost in between, they are refused and on_up follows. */
 bool tc_redis_is_up(const struct tc_redis *r);
 const struct tc_redis_stats *tc_redis_stats(const struct tc_redis *r);
 

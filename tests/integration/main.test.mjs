@@ -8,10 +8,12 @@ import { promisify } from "node:util";
 import { EventSource } from "eventsource";
 
 import { snapshot, startGeneration, watch, watchChannel } from "../../broker/web/client.js";
-import { CuttingProxy, Harness, ended, missing, post } from "./harness.mjs";
+import { CuttingProxy, Harness, ended, missing, post } from "../clients/harness.mjs";
 
 const run = promisify(execFile);
 const TEXT = "The quick brown fox — «jumps» over 13 lazy dogs. \u{1F98A}\n\nÜber alles, naïve café.\n".repeat(3);
+// Sanitized programs are many times slower: they get every ninth cut.
+const STRIDE = process.env.TC_SANITIZED ? 9 : 1;
 const LONG = Array.from({ length: 400 }, (_, i) => `word${i} `)
   .join("")
   .trim();
@@ -233,7 +235,7 @@ describe("clients", { skip: missing() }, () => {
       assert.deepEqual([whole.text, whole.done], [text, 1]);
       const wire = proxy.lastBody;
       let unlucky = 0;
-      for (let at = 0; at <= wire.length; at++) {
+      for (let at = 0; at <= wire.length; at += STRIDE) {
         proxy.whole();
         proxy.cut(at);
         const seen = await followFetch(url);
@@ -244,7 +246,7 @@ describe("clients", { skip: missing() }, () => {
           assert.deepEqual(seen, whole, `cut at ${at} of ${wire.length}`);
         }
       }
-      assert.equal(unlucky, whole.events, "one such byte an event, not more");
+      if (STRIDE === 1) assert.equal(unlucky, whole.events, "one such byte an event, not more");
     } finally {
       await proxy.stop();
     }
@@ -262,7 +264,7 @@ describe("clients", { skip: missing() }, () => {
       const url = `${proxy.url}/v1/generations/${id}/events`;
       await watch(url, quick).finished;
       const { length } = proxy.lastBody;
-      for (let at = 0; at <= length; at++) {
+      for (let at = 0; at <= length; at += STRIDE) {
         proxy.whole();
         proxy.cut(at);
         const positions = [];

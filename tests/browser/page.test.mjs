@@ -7,8 +7,8 @@ import { fileURLToPath } from "node:url";
 
 import { chromium } from "playwright-core";
 
-import { Harness, missing, post } from "./harness.mjs";
-import { startMock } from "./mock-broker.mjs";
+import { Harness, missing, post } from "../clients/harness.mjs";
+import { startMock } from "../clients/mock-broker.mjs";
 
 const CHROMIUM = process.env.TC_CHROMIUM ?? "/usr/bin/chromium";
 const OUT = fileURLToPath(new URL("../out/", import.meta.url));
