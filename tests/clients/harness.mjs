@@ -85,10 +85,11 @@ export class Harness {
   #dir;
   #programs = [];
 
-  static async start({ brokers = 1, workers = 1, brokerArgs = [], workerArgs = [] } = {}) {
+  /** `redis`: {args, url} for a server that is not reached by its Unix socket. */
+  static async start({ brokers = 1, workers = 1, brokerArgs = [], workerArgs = [], redis = {} } = {}) {
     const made = new Harness();
     try {
-      await made.#redis();
+      await made.#redis(redis);
       made.brokers = [];
       for (let i = 0; i < brokers; i++) made.brokers.push(await made.broker(brokerArgs));
       made.workers = [];
@@ -105,16 +106,16 @@ export class Harness {
     return this.brokers[0].url;
   }
 
-  async #redis() {
+  async #redis({ args: more = [], url }) {
     this.#dir = await mkdtemp(path.join(tmpdir(), "tc-"));
     const socket = path.join(this.#dir, "redis.sock");
     const args = ["--port", "0", "--unixsocket", socket, "--save", "", "--appendonly", "no", "--dir", this.#dir];
-    this.redis = this.#add(new Program("redis-server", "redis-server", args));
+    this.redis = this.#add(new Program("redis-server", "redis-server", [...args, ...more]));
     await this.redis.until(
       (log) => log.includes("Ready to accept connections") || log.includes("ready to accept connections"),
       "ready line",
     );
-    this.redisUrl = `unix://${socket}`;
+    this.redisUrl = url ?? `unix://${socket}`;
   }
 
   #add(program) {

@@ -17,7 +17,7 @@ const char replay_text[] =
     "\n"
     "- **Resume.** Close the lid, open it again: the text goes on at the very character where it stopped.\n"
     "- **Fan-out.** A thousand readers cost the model exactly as much as one. Each word is encoded once and shared.\n"
-    "- **Takeover.** If the worker dies in mid-sentence, another one picks up the pen, and nobody has to press "
+    "- **Takeover.** If the worker dies in mid-sentence, another one begins again for you, and nobody has to press "
     "“retry”.\n"
     "- **Honesty.** Whoever reads too slowly is told what was left out – and where to find it.\n"
     "\n"
@@ -27,7 +27,7 @@ const char replay_text[] =
     "### And then?\n"
     "\n"
     "1. Point the worker at your own model server.\n"
-    "2. Keep your client: the formats it knows are spoken here.\n"
+    "2. Take client.js from this page, or curl, or any reader of event streams.\n"
     "3. Watch the first token come early, and the last one come always.\n"
     "\n"
     "That is all. The stream ends here, and it says so. ✨\n";
