@@ -45,8 +45,10 @@ const struct tc_option broker_option_table[] = {
     {"heartbeat", TC_OPT_DURATION, AT(heartbeat), "15s", 100, HOUR_MS, NULL, "A quiet stream shows life this often"},
     {"linger", TC_OPT_DURATION, AT(linger), "5s", 0, HOUR_MS, NULL,
      "A generation without subscribers is followed this much longer"},
-    {"lease-ms", TC_OPT_DURATION, AT(lease_ms), "10s", 300, HOUR_MS, NULL, "Lease of viewers, as the workers' --lease-ms"},
-    {"sweep", TC_OPT_DURATION, AT(sweep), "1s", 50, HOUR_MS, NULL, "The log of a quiet generation is looked at this often"},
+    {"lease-ms", TC_OPT_DURATION, AT(lease_ms), "10s", 300, HOUR_MS, NULL,
+     "Lease of viewers, as the workers' --lease-ms"},
+    {"sweep", TC_OPT_DURATION, AT(sweep), "1s", 50, HOUR_MS, NULL,
+     "The log of a quiet generation is looked at this often"},
 
     {"max-connections", TC_OPT_INT, AT(max_connections), "100000", 1, 10000000, NULL, "Connections a loop"},
     {"max-per-address", TC_OPT_INT, AT(max_per_address), "0", 0, 10000000, NULL,
@@ -87,8 +89,9 @@ int broker_options_check(const struct broker_options *o, struct tc_buf *err) {
     if (tc_address_split(o->listen, host, sizeof host, &port) != 0)
         return complain(err, "listen must be HOST:PORT");
     if (!o->allow_anonymous && !is_loopback(host))
-        return complain(err, "listen must be a loopback address unless --allow-anonymous: anybody who reaches the address "
-                             "can start, read and stop generations");
+        return complain(err,
+                        "listen must be a loopback address unless --allow-anonymous: anybody who reaches the address "
+                        "can start, read and stop generations");
     if (!tc_prefix_valid(tc_str_from(o->prefix)))
         return complain(err, "prefix must be 1 to 32 printable characters without space, braces and quotes");
     if (o->queue[0] && !tc_id_valid(tc_str_from(o->queue)))

@@ -157,16 +157,12 @@ install_missing() {
 
 # Node packages of the test suites, exactly as locked and without running any of their scripts.
 install_node_packages() {
-    local lock folder sum
-    for lock in tests/package-lock.json; do
-        [ -f "$lock" ] || continue
-        folder=${lock%/*}
-        sum=$(cksum <"$lock")
-        [ "$(cat "$folder/node_modules/.installed-lock" 2>/dev/null)" != "$sum" ] || continue
-        (cd "$folder" && npm ci --ignore-scripts --no-audit --no-fund </dev/null)
-        mkdir -p "$folder/node_modules"
-        printf '%s\n' "$sum" >"$folder/node_modules/.installed-lock"
-    done
+    local sum
+    sum=$(cksum <tests/package-lock.json)
+    [ "$(cat tests/node_modules/.installed-lock 2>/dev/null)" != "$sum" ] || return 0
+    (cd tests && npm ci --ignore-scripts --no-audit --no-fund </dev/null)
+    mkdir -p tests/node_modules
+    printf '%s\n' "$sum" >tests/node_modules/.installed-lock
 }
 
 what=${1:-build}

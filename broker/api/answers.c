@@ -5,7 +5,8 @@
 void api_unavailable(struct api *a, struct http_conn *conn, const char *detail) {
     a->stats.unavailable++;
     struct tc_buf body = {0};
-    tc_buf_puts(&body, "{\"type\":\"/problems/unavailable\",\"title\":\"Redis is not available\",\"status\":503,\"detail\":");
+    tc_buf_puts(&body,
+                "{\"type\":\"/problems/unavailable\",\"title\":\"Redis is not available\",\"status\":503,\"detail\":");
     tc_json_string(&body, tc_str_from(detail));
     tc_buf_putc(&body, '}');
     http_reply(conn, 503, "application/problem+json", "Retry-After: 1\r\n", tc_buf_str(&body));

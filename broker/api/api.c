@@ -28,7 +28,8 @@ static void ask_secret(void *arg) {
         return; /* the link went down between the two: on_up asks again */
 }
 
-void api_init(struct api *a, uv_loop_t *loop, struct hub *hub, const struct cors *cors, const struct api_options *opts) {
+void api_init(struct api *a, uv_loop_t *loop, struct hub *hub, const struct cors *cors,
+              const struct api_options *opts) {
     *a = (struct api){.loop = loop, .hub = hub, .redis = hub->redis, .cors = cors, .opts = *opts};
     a->watch = (struct tc_redis_watch){.on_up = ask_secret, .arg = a};
     tc_redis_watch_add(a->redis, &a->watch);
@@ -68,7 +69,8 @@ static void with_method(struct api *a, struct http_conn *conn, const struct http
 }
 
 /* What follows the id decides: "" or "/events" or "/cancel". */
-static void route_generation(struct api *a, struct http_conn *conn, const struct http_request *req, struct tc_str rest) {
+static void route_generation(struct api *a, struct http_conn *conn, const struct http_request *req,
+                             struct tc_str rest) {
     const char *slash = memchr(rest.p, '/', rest.n);
     struct tc_str name = {rest.p, slash != NULL ? (size_t)(slash - rest.p) : rest.n};
     struct tc_str tail = {rest.p + name.n, rest.n - name.n};

@@ -24,7 +24,7 @@ struct api_stats { /* counters, but for `pending` */
 
 struct api {
     uv_loop_t *loop;
-    struct hub *hub;        /* borrowed, as all below */
+    struct hub *hub; /* borrowed, as all below */
     struct tc_redis *redis;
     const struct cors *cors;
     struct api_options opts;
@@ -49,12 +49,13 @@ void api_events(struct api *a, struct http_conn *conn, const struct http_request
 void api_cancel(struct api *a, struct http_conn *conn, const struct http_request *req, const char *id);
 void api_channel(struct api *a, struct http_conn *conn, const struct http_request *req, const char *channel);
 void api_channel_events(struct api *a, struct http_conn *conn, const struct http_request *req, const char *channel);
-bool api_page(struct api *a, struct http_conn *conn, const struct http_request *req); /* false: not a file of the page */
+bool api_page(struct api *a, struct http_conn *conn,
+              const struct http_request *req); /* false: not a file of the page */
 
 /* Answers that several handlers give. */
 void api_unavailable(struct api *a, struct http_conn *conn, const char *detail); /* 503, Retry-After */
-void api_not_found(struct http_conn *conn, const char *id);                     /* 404 */
-void api_gone(struct http_conn *conn, const char *id);                          /* 410 */
+void api_not_found(struct http_conn *conn, const char *id);                      /* 404 */
+void api_gone(struct http_conn *conn, const char *id);                           /* 410 */
 /* 202/200 with {"id","state","events_url","cancel_url"}. */
 void api_accepted(struct http_conn *conn, int status, const char *extra, const char *id, const char *state);
 

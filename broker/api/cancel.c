@@ -5,8 +5,8 @@
 
 #include <stdlib.h>
 
-#define REPEAT_MS  1000
-#define REPEATS    60
+#define REPEAT_MS 1000
+#define REPEATS   60
 
 struct cancel_op {
     struct join join; /* first: see join.h */

@@ -24,8 +24,8 @@ struct watch_op {
 static void open_json(struct feed *f, struct tc_buf *out) {
     char pos[TC_POSITION_MAX];
     tc_position_format(f->last, pos);
-    tc_buf_printf(out, "{\"type\":\"open\",\"id\":\"%s\",\"state\":\"%s\",\"position\":\"%s\"", f->id, feed_state_name(f),
-                  pos);
+    tc_buf_printf(out, "{\"type\":\"open\",\"id\":\"%s\",\"state\":\"%s\",\"position\":\"%s\"", f->id,
+                  feed_state_name(f), pos);
     if (!f->started && f->queue_ahead >= 0)
         tc_buf_printf(out, ",\"queue_ahead\":%lld", (long long)f->queue_ahead);
     tc_buf_putc(out, '}');
@@ -91,8 +91,9 @@ void api_watch(struct api *a, struct http_conn *conn, const struct params *param
     int err = join_start(&op->join, a, conn, id, on_settled);
     if (err != 0) {
         free(op);
-        api_unavailable(a, conn, err == TC_EFULL ? "This broker follows as many generations as it may."
-                                                 : "The broker has no memory for this request.");
+        api_unavailable(a, conn,
+                        err == TC_EFULL ? "This broker follows as many generations as it may."
+                                        : "The broker has no memory for this request.");
     }
 }
 

@@ -9,9 +9,9 @@
 
 struct join {
     struct http_conn *conn;
-    struct feed *feed;      /* referenced while waiting and during the callback */
+    struct feed *feed; /* referenced while waiting and during the callback */
     struct feed_wait wait;
-    uint64_t deadline_ms;   /* loop time */
+    uint64_t deadline_ms; /* loop time */
     /* Once, later or at once: err 0, TC_ENOTFOUND, TC_EGONE, or TC_ETIMEOUT. Frees the operation. */
     void (*done)(struct join *j, struct http_conn *conn, struct feed *f, int err);
 };

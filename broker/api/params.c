@@ -12,8 +12,11 @@ static int parse_include(struct params *p, const char *text, const char **why) {
     static const struct {
         const char *name;
         unsigned bit;
-    } kinds[] = {{"text", INCLUDE_TEXT}, {"reasoning", INCLUDE_REASONING}, {"tools", INCLUDE_TOOLS},
-                 {"notes", INCLUDE_NOTES}, {"all", INCLUDE_ALL}};
+    } kinds[] = {{"text", INCLUDE_TEXT},
+                 {"reasoning", INCLUDE_REASONING},
+                 {"tools", INCLUDE_TOOLS},
+                 {"notes", INCLUDE_NOTES},
+                 {"all", INCLUDE_ALL}};
     p->key.include = 0;
     for (const char *at = text; *at != '\0';) {
         size_t n = strcspn(at, ",");

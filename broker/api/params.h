@@ -11,13 +11,13 @@
 struct params {
     struct track_key key;
     enum sub_policy policy;
-    bool after_now;           /* ?after=now */
+    bool after_now; /* ?after=now */
     bool has_after;
-    struct tc_position after; /* generations: {0,0} = from the start */
+    struct tc_position after;         /* generations: {0,0} = from the start */
     char after_text[VECTOR_TEXT_MAX]; /* channels: composite */
     bool has_until;
     struct tc_position until;
-    int64_t wait_ms;          /* -1: not a long poll */
+    int64_t wait_ms; /* -1: not a long poll */
 };
 
 /* Last-Event-ID wins over ?after=: it is the newer of the two after a reconnection. `composite`: positions are a

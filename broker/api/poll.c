@@ -12,9 +12,9 @@
 struct poll {
     struct api *api;
     struct http_conn *conn;
-    struct feed *feed;      /* referenced */
+    struct feed *feed; /* referenced */
     struct catchup *replay;
-    struct tc_buf lines;    /* NDJSON */
+    struct tc_buf lines; /* NDJSON */
     uv_timer_t timer;
     bool answered;
 };

@@ -244,7 +244,8 @@ static void on_look(void *arg, int err, const redisReply *reply) {
         op->repeated = true;
         if (job.n < sizeof op->job && job.n > 0)
             memcpy(op->job, job.p, job.n);
-        sent(op, tc_redis_command(op->api->redis, tc_str_from(op->log), on_tail, op, "XREVRANGE %s + - COUNT 1", op->log));
+        sent(op,
+             tc_redis_command(op->api->redis, tc_str_from(op->log), on_tail, op, "XREVRANGE %s + - COUNT 1", op->log));
     }
     maybe_free(op);
 }
@@ -291,7 +292,8 @@ static int send_create(struct start_op *op, int64_t now) {
     long long ttl = (long long)op->api->opts.retention_ms;
     int err = tc_redis_command(redis, route, NULL, NULL, "MULTI");
     if (err == 0)
-        err = tc_redis_command(redis, route, NULL, NULL, "XADD %s 0-1 e %b", op->log, op->created.data, op->created.len);
+        err =
+            tc_redis_command(redis, route, NULL, NULL, "XADD %s 0-1 e %b", op->log, op->created.data, op->created.len);
     if (err == 0)
         err = set_field(op, "request", tc_buf_str(&op->req.request));
     if (err == 0)
@@ -315,8 +317,8 @@ static int send_create(struct start_op *op, int64_t now) {
 
 static void create(struct start_op *op) {
     int64_t now = tc_now_us();
-    struct tc_event ev = {.type = TC_EV_CREATED, .at = now, .model = tc_str_from(op->req.model),
-                          .channel = tc_str_from(op->req.channel)};
+    struct tc_event ev = {
+        .type = TC_EV_CREATED, .at = now, .model = tc_str_from(op->req.model), .channel = tc_str_from(op->req.channel)};
     tc_buf_reset(&op->created);
     tc_event_encode(&op->created, &ev);
     if (!tc_buf_ok(&op->created)) {
@@ -359,8 +361,9 @@ void api_start(struct api *a, struct http_conn *conn, const struct http_request 
     (void)none;
     if (a->hub->draining || !tc_redis_is_up(a->redis) ||
         (http_header(req, "idempotency-key").n > 0 && !a->has_secret)) {
-        api_unavailable(a, conn, a->hub->draining ? "This broker is shutting down."
-                                                  : "Redis cannot be reached; nothing was started.");
+        api_unavailable(a, conn,
+                        a->hub->draining ? "This broker is shutting down."
+                                         : "Redis cannot be reached; nothing was started.");
         return;
     }
     struct start_op *op = calloc(1, sizeof *op);

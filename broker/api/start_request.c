@@ -68,7 +68,8 @@ static int check(struct start_request *r, const json_t *body, const char **why) 
     *why = "on_crash is one of continue, restart, fail";
     memcpy(r->on_crash, "continue", 9);
     if (text_member(body, "on_crash", r->on_crash, sizeof r->on_crash) != 0 ||
-        (strcmp(r->on_crash, "continue") != 0 && strcmp(r->on_crash, "restart") != 0 && strcmp(r->on_crash, "fail") != 0))
+        (strcmp(r->on_crash, "continue") != 0 && strcmp(r->on_crash, "restart") != 0 &&
+         strcmp(r->on_crash, "fail") != 0))
         return TC_EINVAL;
     *why = "on_abandon is \"continue\" or {\"cancel_after_ms\": milliseconds up to a day}";
     return check_abandon(r, json_object_get(body, "on_abandon"));

@@ -1,6 +1,6 @@
 /* Native SSE (WHATWG HTML, "Server-sent events"). The id line comes last: clients commit the id when they read the
- * line, and with it first nearly every cut inside the event loses data (docs/rationale.md). The heartbeat is a comment without a
- * blank line after it, which would dispatch an empty message in some clients. */
+ * line, and with it first nearly every cut inside the event loses data (docs/rationale.md). The heartbeat is a comment
+ * without a blank line after it, which would dispatch an empty message in some clients. */
 #include "dialect/dialect.h"
 
 static int native_event(struct tc_buf *out, const struct dialect_event *in) {

@@ -1,6 +1,8 @@
 /* A room's stream: lifetime and sweep. Happy path: subscribe -> confirmed -> the log is read (channel_log.c) -> the
  * generations in it are followed (channel_member.c) -> readers catch up (channel_catchup.c) and are live. See
  * channel.h. */
+#include "feed/channel.h"
+
 #include "feed/channel_state.h"
 
 #include "tokencast/error.h"

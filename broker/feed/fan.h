@@ -25,7 +25,7 @@ struct fan {
     struct fan_source source;
     struct track *tracks;
     uint32_t sub_count;
-    struct tc_list dirty;  /* in hub->dirty while something is to be flushed */
+    struct tc_list dirty; /* in hub->dirty while something is to be flushed */
     bool ended;
     int64_t latency_at; /* `at` of the newest event not yet flushed, microseconds; 0 = none */
 };

@@ -31,29 +31,29 @@ struct feed {
     char id[TC_ID_MAX + 1];
     char log_key[TC_KEY_MAX], meta_key[TC_KEY_MAX];
     enum feed_state state;
-    int err;                    /* FAILED */
+    int err; /* FAILED */
 
     struct history history;
     struct fan fan;
-    struct tc_position last;    /* newest event */
+    struct tc_position last;                /* newest event */
     bool started, ended, cancelled, failed; /* from the log's start and done */
     char model[128], channel[TC_CHANNEL_MAX + 1], job[48];
-    int64_t queue_ahead;        /* -1 = unknown */
-    bool abandonable;           /* on_abandon is cancel: viewers are reported */
-    uint64_t viewed_ms;         /* loop time of the last report; 0 = none */
-    uint64_t room_ms;           /* loop time when a channel with subscribers last had it as a member; 0 = never */
+    int64_t queue_ahead; /* -1 = unknown */
+    bool abandonable;    /* on_abandon is cancel: viewers are reported */
+    uint64_t viewed_ms;  /* loop time of the last report; 0 = none */
+    uint64_t room_ms;    /* loop time when a channel with subscribers last had it as a member; 0 = never */
 
     struct tc_redis_sub bell;
-    bool reading, again;        /* a log read is under way; something came meanwhile */
-    struct tc_position oldest;  /* LOADING: how far back it has come */
+    bool reading, again;       /* a log read is under way; something came meanwhile */
+    struct tc_position oldest; /* LOADING: how far back it has come */
     bool has_meta;
-    uint64_t quiet_ms;          /* loop time of the last sign of life */
+    uint64_t quiet_ms; /* loop time of the last sign of life */
 
-    struct tc_list waits;       /* struct feed_wait */
-    struct tc_list listeners;   /* struct feed_listener */
-    unsigned refs;              /* users other than subscribers that are live */
-    unsigned calls;             /* Redis commands in flight that point here */
-    uint64_t idle_ms;           /* loop time since which nobody uses it; 0 = somebody does */
+    struct tc_list waits;     /* struct feed_wait */
+    struct tc_list listeners; /* struct feed_listener */
+    unsigned refs;            /* users other than subscribers that are live */
+    unsigned calls;           /* Redis commands in flight that point here */
+    uint64_t idle_ms;         /* loop time since which nobody uses it; 0 = somebody does */
     bool closing;
 };
 

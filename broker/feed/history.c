@@ -98,9 +98,9 @@ enum history_place history_after(const struct history *h, struct tc_position pos
     if (h->count == 0)
         return HISTORY_OLDER;
     uint64_t first = history_at(h, 0)->pos.seq;
-    if (pos.seq + 1 < first)
-        return HISTORY_OLDER;
-    if (pos.seq + 1 == first) {
+    if (pos.seq < first) {
+        if (pos.seq + 1 < first)
+            return HISTORY_OLDER;
         *index = 0;
         /* Nothing kept tells whether pos was on this branch, unless there is nothing before the first event. */
         return pos.seq == 0 && pos.attempt == 0 ? HISTORY_FOUND : HISTORY_OLDER;

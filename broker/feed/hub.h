@@ -16,15 +16,15 @@ struct feed;
 struct channel;
 
 struct hub_options {
-    const char *prefix;       /* of keys */
-    const char *queue;        /* NULL = the default queue; for "how many are ahead" */
+    const char *prefix;            /* of keys */
+    const char *queue;             /* NULL = the default queue; for "how many are ahead" */
     int64_t lag_events, lag_bytes; /* a subscriber's bound; also what a track and the history keep */
     int64_t heartbeat_ms;
-    int64_t linger_ms;        /* a feed without readers is kept this long */
-    int64_t lease_ms;         /* of viewers, and how long a position ahead of the log is waited for */
-    int64_t sweep_ms;         /* a quiet generation's log is looked at this often */
-    int64_t max_feeds;        /* beyond: TC_EFULL */
-    const char *instance;     /* this broker's name among viewers; unique a process and loop */
+    int64_t linger_ms;    /* a feed without readers is kept this long */
+    int64_t lease_ms;     /* of viewers, and how long a position ahead of the log is waited for */
+    int64_t sweep_ms;     /* a quiet generation's log is looked at this often */
+    int64_t max_feeds;    /* beyond: TC_EFULL */
+    const char *instance; /* this broker's name among viewers; unique a process and loop */
 };
 
 /* Only ever rise, but for the gauges at the end. */
@@ -52,7 +52,7 @@ struct hub {
     void (*on_latency)(void *arg, int64_t us); /* from the event's `at` to its being sent, once a flush; may be NULL */
     void *arg;
     bool draining, closing;
-    unsigned handles;         /* not yet closed */
+    unsigned handles; /* not yet closed */
     void (*close_cb)(void *arg);
     void *close_arg;
 };

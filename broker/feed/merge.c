@@ -75,9 +75,12 @@ static void add_piece(struct merge *m, struct tc_position pos, struct tc_str pie
 }
 
 static void hold(struct merge *m, struct tc_position pos, const struct tc_event *ev) {
-    m->held = (struct tc_event){
-        .type = ev->type, .type_name = tc_str_from(tc_event_type_name(ev->type)), .at = ev->at, .offset = ev->offset,
-        .kind = ev->kind, .index = ev->index};
+    m->held = (struct tc_event){.type = ev->type,
+                                .type_name = tc_str_from(tc_event_type_name(ev->type)),
+                                .at = ev->at,
+                                .offset = ev->offset,
+                                .kind = ev->kind,
+                                .index = ev->index};
     if (ev->kind_name.n > 0) {
         memcpy(m->kind_name, ev->kind_name.p, ev->kind_name.n);
         m->held.kind_name = (struct tc_str){m->kind_name, ev->kind_name.n};

@@ -18,17 +18,17 @@ struct merge {
     merge_emit emit;
     void *arg;
     enum pace pace;
-    size_t max_bytes;        /* of text in one joined event */
-    struct tc_event held;    /* the event being joined; its text lies in `text`; valid while holding */
+    size_t max_bytes;     /* of text in one joined event */
+    struct tc_event held; /* the event being joined; its text lies in `text`; valid while holding */
     bool holding;
-    struct tc_position last; /* of the newest piece in held */
+    struct tc_position last;   /* of the newest piece in held */
     struct tc_position before; /* of the piece before that; given out or held */
     struct tc_buf text;
-    uint64_t units;            /* UTF-16 length of text */
-    size_t cut;                /* bytes of text up to its last boundary of the pace; 0 = none */
+    uint64_t units;             /* UTF-16 length of text */
+    size_t cut;                 /* bytes of text up to its last boundary of the pace; 0 = none */
     struct tc_position cut_pos; /* newest piece that lies wholly before the cut */
     char kind_name[32];
-    struct tc_buf scratch;   /* the encoded joined event */
+    struct tc_buf scratch; /* the encoded joined event */
 };
 
 void merge_init(struct merge *m, enum pace pace, size_t max_bytes, merge_emit emit, void *arg);

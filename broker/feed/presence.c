@@ -3,7 +3,6 @@
 
 #include "redis/reply.h"
 
-
 static void on_added(void *arg, int err, const redisReply *reply) {
     (void)err;
     (void)reply;

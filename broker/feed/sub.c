@@ -10,8 +10,8 @@
 #include <stdlib.h>
 
 #define FILL_BYTES 65536 /* private bytes of a catch-up at a time */
-#define TURNS 4          /* catch-up steps before others get their turn */
-#define IOV 8
+#define TURNS      4     /* catch-up steps before others get their turn */
+#define IOV        8
 
 enum sent { SENT_ALL, SENT_BLOCKED, SENT_DEAD };
 
@@ -170,14 +170,14 @@ static uint64_t finish_frame(struct sub *s) {
 }
 
 static void drop_frame(struct sub *s, uint64_t n) {
-    struct tc_position before = before_frame(s->track, n), pos = track_frame(s->track, n)->pos;
+    struct tc_position before = before_frame(s->track, n), reach = track_frame(s->track, n)->reach;
     if (s->gap_dropped == 0) {
-        s->gap_from = (struct tc_position){pos.attempt, before.seq + 1};
-        if (tc_position_cmp(s->gap_from, pos) > 0)
-            s->gap_from = pos;
+        s->gap_from = (struct tc_position){reach.attempt, before.seq + 1};
+        if (tc_position_cmp(s->gap_from, reach) > 0)
+            s->gap_from = reach;
     }
-    s->gap_to = pos;
-    s->gap_dropped = pos.seq - s->gap_from.seq + 1;
+    s->gap_to = reach;
+    s->gap_dropped = reach.seq - s->gap_from.seq + 1;
     s->fan->hub->stats.dropped_events++;
 }
 

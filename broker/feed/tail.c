@@ -56,7 +56,8 @@ static void take_entries(struct feed *f, const redisReply *reply, size_t from) {
         if (tc_position_cmp(e.position, f->last) <= 0)
             continue;
         if (e.position.seq > f->last.seq + 1) {
-            struct tc_position start = {e.position.attempt, f->last.seq + 1}, end = {e.position.attempt, e.position.seq - 1};
+            struct tc_position start = {e.position.attempt, f->last.seq + 1},
+                               end = {e.position.attempt, e.position.seq - 1};
             feed_gap(f, start, end, end.seq - start.seq + 1);
             history_clear(&f->history); /* what is kept must have no hole */
         } else if (e.position.seq <= f->last.seq) {
@@ -108,8 +109,8 @@ static void on_read(void *arg, int err, const redisReply *reply) {
     }
     f->quiet_ms = hub_now_ms(f->hub);
     struct tc_reply_entry first;
-    bool joins = reply->elements > 0 && tc_reply_entry(reply, 0, &first) == 0 &&
-                 tc_position_cmp(first.position, f->last) == 0;
+    bool joins =
+        reply->elements > 0 && tc_reply_entry(reply, 0, &first) == 0 && tc_position_cmp(first.position, f->last) == 0;
     if (!joins) {
         if (tc_redis_command(f->hub->redis, tc_str_from(f->log_key), on_first, f, "XRANGE %s - + COUNT 1",
                              f->log_key) == 0)

@@ -93,18 +93,19 @@ static void trim(struct track *t) {
     }
 }
 
-static int append(struct track *t, struct tc_str bytes, struct tc_position pos, bool keep, bool silent) {
+/* `like` says what the frame is; where it begins is set here. */
+static int append(struct track *t, struct tc_str bytes, struct frame like) {
     if (bytes.n == 0)
         return 0;
     if (bytes.n > UINT32_MAX || grow_frames(t) != 0 || grow_segments(t, bytes.n) != 0)
         return TC_ENOMEM;
-    t->frames[t->frame_next & (t->frame_cap - 1)] =
-        (struct frame){.off = t->head_off, .pos = pos, .keep = keep, .silent = silent};
+    like.off = t->head_off;
+    t->frames[t->frame_next & (t->frame_cap - 1)] = like;
     t->frame_next++;
     memcpy(t->last->data + t->last->len, bytes.p, bytes.n);
     t->last->len += (uint32_t)bytes.n;
     t->head_off += bytes.n;
-    t->pos = pos;
+    t->pos = like.pos;
     t->todo = t->sub_count;
     trim(t);
     return 0;
@@ -123,38 +124,51 @@ static bool must_keep(const struct tc_event *ev) {
     }
 }
 
-static int append_event(struct track *t, struct tc_position pos, const struct dialect_event *in) {
+static int append_event(struct track *t, struct tc_position pos, struct tc_position reach,
+                        const struct dialect_event *in) {
     tc_buf_reset(&t->scratch);
     int err = frame_event(&t->scratch, &t->key, in);
     if (err != 0)
         return err;
     if (!tc_buf_ok(&t->scratch))
         return TC_ENOMEM;
-    return append(t, tc_buf_str(&t->scratch), pos, must_keep(in->ev), false);
+    return append(t, tc_buf_str(&t->scratch), (struct frame){.pos = pos, .reach = reach, .keep = must_keep(in->ev)});
 }
 
 static int emit_paced(void *arg, struct tc_position pos, const struct tc_event *ev, struct tc_str raw) {
     struct track *t = arg;
     char id[TC_POSITION_MAX];
     struct dialect_event in = {.ev = ev, .raw = raw, .id = {id, tc_position_format(pos, id)}};
-    return append_event(t, pos, &in);
+    return append_event(t, pos, t->merge.last, &in);
 }
 
 int track_event(struct track *t, struct tc_position pos, const struct dialect_event *in) {
     if (!track_includes(t->key.include, in->ev))
         return 0;
     if (t->key.pace == PACE_TOKEN)
-        return append_event(t, pos, in);
+        return append_event(t, pos, pos, in);
     int err = merge_push(&t->merge, pos, in->ev, in->raw);
     return err != 0 ? err : merge_flush(&t->merge);
 }
 
+/* What the pace holds back came before what is said now. */
+static int release_held(struct track *t) {
+    enum pace pace = t->merge.pace;
+    t->merge.pace = PACE_TOKEN;
+    int err = merge_flush(&t->merge);
+    t->merge.pace = pace;
+    return err;
+}
+
 int track_control(struct track *t, const char *type, struct tc_str json, unsigned retry_ms) {
+    int err = release_held(t);
+    if (err != 0)
+        return err;
     tc_buf_reset(&t->scratch);
     frame_control(&t->scratch, &t->key, type, json, retry_ms);
     if (!tc_buf_ok(&t->scratch))
         return TC_ENOMEM;
-    return append(t, tc_buf_str(&t->scratch), t->pos, true, false);
+    return append(t, tc_buf_str(&t->scratch), (struct frame){.pos = t->pos, .reach = t->pos, .keep = true});
 }
 
 int track_heartbeat(struct track *t) {
@@ -169,15 +183,18 @@ int track_heartbeat(struct track *t) {
         tc_buf_append(&t->scratch, "\r\n", 2);
     if (!tc_buf_ok(&t->scratch))
         return TC_ENOMEM;
-    return append(t, tc_buf_str(&t->scratch), t->pos, false, true);
+    return append(t, tc_buf_str(&t->scratch), (struct frame){.pos = t->pos, .reach = t->pos, .silent = true});
 }
 
 int track_end(struct track *t) {
+    int err = release_held(t);
+    if (err != 0)
+        return err;
     tc_buf_reset(&t->scratch);
     frame_end(&t->scratch, &t->key);
     if (!tc_buf_ok(&t->scratch))
         return TC_ENOMEM;
-    int err = append(t, tc_buf_str(&t->scratch), t->pos, true, false);
+    err = append(t, tc_buf_str(&t->scratch), (struct frame){.pos = t->pos, .reach = t->pos, .keep = true});
     if (err == 0) {
         t->ended = true;
         t->todo = t->sub_count;

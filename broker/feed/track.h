@@ -34,10 +34,11 @@ void frame_control(struct tc_buf *out, const struct track_key *key, const char *
 void frame_end(struct tc_buf *out, const struct track_key *key); /* the last chunk */
 
 struct frame {
-    uint64_t off;           /* where it begins */
-    struct tc_position pos; /* position of the track after it */
-    bool keep;              /* never dropped: done, error, attempt, finished tool calls, what the broker says */
-    bool silent;            /* neither an event nor worth telling when dropped: heartbeats */
+    uint64_t off;             /* where it begins */
+    struct tc_position pos;   /* position of the track after it */
+    struct tc_position reach; /* newest event it holds a part of: past pos where the pace cut inside a piece */
+    bool keep;                /* never dropped: done, error, attempt, finished tool calls, what the broker says */
+    bool silent;              /* neither an event nor worth telling when dropped: heartbeats */
 };
 
 struct segment {
@@ -51,8 +52,8 @@ struct sub;
 
 struct track {
     struct track_key key;
-    struct track *next;      /* of the same fan */
-    struct merge merge;      /* holds text back for a pace */
+    struct track *next; /* of the same fan */
+    struct merge merge; /* holds text back for a pace */
     struct segment *first, *last;
     uint64_t tail_off, head_off;
     struct frame *frames; /* ring; cap is a power of two; frame number n lies at n & (cap - 1) */
@@ -61,13 +62,13 @@ struct track {
     struct tc_position pos;      /* after the newest frame */
     struct tc_position tail_pos; /* before frame_first */
     size_t max_events, max_bytes;
-    bool ended;              /* the last chunk is in; nothing follows */
+    bool ended; /* the last chunk is in; nothing follows */
 
-    struct sub **subs;       /* everyone who stands on this track, in no order */
+    struct sub **subs; /* everyone who stands on this track, in no order */
     uint32_t sub_count, sub_cap;
-    uint32_t hand, todo;     /* flush: next to visit, and how many are left this time */
-    uint64_t beat_ms;        /* loop time of the heartbeat or frame last seen by fan_heartbeat() */
-    uint64_t beat_off;       /* head_off then */
+    uint32_t hand, todo; /* flush: next to visit, and how many are left this time */
+    uint64_t beat_ms;    /* loop time of the heartbeat or frame last seen by fan_heartbeat() */
+    uint64_t beat_off;   /* head_off then */
 
     struct tc_buf scratch;
     void (*on_trim)(struct track *t, uint64_t new_tail); /* set by the fan */

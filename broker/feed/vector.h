@@ -8,7 +8,7 @@
 #include "tokencast/position.h"
 #include "wire/keys.h"
 
-#define VECTOR_MAX 64 /* generations live in one channel at once that a reader is shown */
+#define VECTOR_MAX      64 /* generations live in one channel at once that a reader is shown */
 #define VECTOR_TEXT_MAX (TC_POSITION_MAX + VECTOR_MAX * (TC_ID_MAX + TC_POSITION_MAX + 2))
 
 struct vector_item {

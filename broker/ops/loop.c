@@ -1,4 +1,5 @@
-/* A loop of the broker. Closing: bye to streams -> server -> hub -> Redis -> timers; each step when the last is done. */
+/* A loop of the broker. Closing: bye to streams -> server -> hub -> Redis -> timers; each step when the last is done.
+ */
 #include "ops/loop.h"
 
 #include "base/clock.h"
@@ -71,9 +72,15 @@ static int start_redis(struct loop *l) {
 
 static int start_hub(struct loop *l) {
     const struct broker_options *o = l->opts;
-    struct hub_options h = {.prefix = o->prefix, .queue = o->queue, .lag_events = o->lag_events,
-                            .lag_bytes = o->lag_bytes, .heartbeat_ms = o->heartbeat, .linger_ms = o->linger,
-                            .lease_ms = o->lease_ms, .sweep_ms = o->sweep, .max_feeds = o->max_generations,
+    struct hub_options h = {.prefix = o->prefix,
+                            .queue = o->queue,
+                            .lag_events = o->lag_events,
+                            .lag_bytes = o->lag_bytes,
+                            .heartbeat_ms = o->heartbeat,
+                            .linger_ms = o->linger,
+                            .lease_ms = o->lease_ms,
+                            .sweep_ms = o->sweep,
+                            .max_feeds = o->max_generations,
                             .instance = l->instance};
     int err = hub_init(&l->hub, &l->uv, l->redis, &h);
     l->hub.on_latency = on_latency;
@@ -100,11 +107,17 @@ static int read_secret(struct loop *l) {
 
 static int start_server(struct loop *l, const char *listen) {
     const struct broker_options *o = l->opts;
-    struct http_options h = {.listen = listen, .reuse_port = o->loops != 1, .max_connections = o->max_connections,
-                             .max_per_address = o->max_per_address, .max_header_bytes = o->max_header_bytes,
-                             .max_body_bytes = o->max_body_bytes, .header_timeout_ms = o->header_timeout,
-                             .body_timeout_ms = o->body_timeout, .keepalive_ms = o->keepalive,
-                             .user_timeout_ms = o->user_timeout, .notsent_lowat = 16384};
+    struct http_options h = {.listen = listen,
+                             .reuse_port = o->loops != 1,
+                             .max_connections = o->max_connections,
+                             .max_per_address = o->max_per_address,
+                             .max_header_bytes = o->max_header_bytes,
+                             .max_body_bytes = o->max_body_bytes,
+                             .header_timeout_ms = o->header_timeout,
+                             .body_timeout_ms = o->body_timeout,
+                             .keepalive_ms = o->keepalive,
+                             .user_timeout_ms = o->user_timeout,
+                             .notsent_lowat = 16384};
     return http_server_create(&l->server, &l->uv, &h, api_handle, &l->api);
 }
 
@@ -114,7 +127,8 @@ int loop_init(struct loop *l, const struct broker_options *opts, unsigned number
     *l = (struct loop){.opts = opts};
     tc_random(tail, sizeof tail);
     gethostname(host, sizeof host - 1);
-    snprintf(l->instance, sizeof l->instance, "%s-%02x%02x%02x%02x-%u", host, tail[0], tail[1], tail[2], tail[3], number);
+    snprintf(l->instance, sizeof l->instance, "%s-%02x%02x%02x%02x-%u", host, tail[0], tail[1], tail[2], tail[3],
+             number);
     tc_list_init(&l->tasks);
     l->metrics = metrics_create();
     if (l->metrics == NULL || uv_loop_init(&l->uv) != 0 || uv_mutex_init(&l->lock) != 0)
@@ -127,8 +141,11 @@ int loop_init(struct loop *l, const struct broker_options *opts, unsigned number
         err = start_redis(l);
     if (err == 0)
         err = start_hub(l);
-    struct api_options a = {.prefix = opts->prefix, .queue = opts->queue, .retention_ms = opts->retention,
-                            .max_log_bytes = opts->max_snapshot_bytes, .max_wait_ms = opts->max_wait,
+    struct api_options a = {.prefix = opts->prefix,
+                            .queue = opts->queue,
+                            .retention_ms = opts->retention,
+                            .max_log_bytes = opts->max_snapshot_bytes,
+                            .max_wait_ms = opts->max_wait,
                             .page = opts->page};
     if (err == 0)
         api_init(&l->api, &l->uv, &l->hub, &l->cors, &a);

@@ -48,10 +48,12 @@ struct loop {
 
 /* On the calling thread, before the loop runs. `listen` is the address with its final port. */
 TC_MUST_USE int loop_init(struct loop *l, const struct broker_options *opts, unsigned number, const char *listen);
-/* Any thread; until loop_release(). A task that runs while phase is LOOP_CLOSING or later finds server, hub and Redis gone. */
+/* Any thread; until loop_release(). A task that runs while phase is LOOP_CLOSING or later finds server, hub and Redis
+ * gone. */
 void loop_post(struct loop *l, struct task *t);
 /* Loop thread: readiness is the caller's; stops accepting, says `bye` to every stream, waits at most opts->drain for
- * streams to take it, closes everything but the mailbox, so that tasks on their way still run. Called again: at once. */
+ * streams to take it, closes everything but the mailbox, so that tasks on their way still run. Called again: at once.
+ */
 void loop_stop(struct loop *l);
 /* Loop thread, after loop_stop(): uv_run() returns once all is closed; nothing may be posted any more. */
 void loop_release(struct loop *l);

@@ -156,7 +156,7 @@ void tc_metrics_observe(struct tc_metrics *m, size_t id, const char *label, cons
 static void add_cell(struct tc_cell *dst, const struct tc_cell *src, size_t buckets) {
     dst->value += src->value;
     dst->count += src->count;
-    for (size_t i = 0; src->bucket != NULL && i < buckets; i++)
+    for (size_t i = 0; src->bucket != NULL && dst->bucket != NULL && i < buckets; i++)
         dst->bucket[i] += src->bucket[i];
 }
 

@@ -13,7 +13,7 @@ bool tc_reply_is_error(const redisReply *r, const char *prefix) {
         return true;
     size_t n = strlen(prefix);
     struct tc_str text = tc_reply_str(r);
-    if (text.n < n || memcmp(text.p, prefix, n) != 0)
+    if (text.p == NULL || text.n < n || memcmp(text.p, prefix, n) != 0)
         return false;
     return text.n == n || text.p[n] == ' '; /* a whole word: "NOAUTH" is not "NOAUTHORITY" */
 }

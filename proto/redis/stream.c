@@ -259,7 +259,7 @@ static void connect_next(struct tc_stream *s) {
     for (const struct addrinfo *ai = s->addresses; ai; ai = ai->ai_next)
         count++;
     s->tries_left--;
-    int rc = connect_to(s, address_at(s, s->next_address++ % count));
+    int rc = count > 0 ? connect_to(s, address_at(s, s->next_address++ % count)) : UV_EADDRNOTAVAIL;
     if (rc)
         lose(s, TC_ELINK, uv_strerror(rc));
 }

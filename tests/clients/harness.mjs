@@ -123,7 +123,8 @@ export class Harness {
     return program;
   }
 
-  async broker(args = []) {
+  /** `ready: false` does not wait: for a broker that is not to become ready. */
+  async broker(args = [], { ready: wait = true } = {}) {
     const common = [
       "--listen",
       "127.0.0.1:0",
@@ -135,6 +136,7 @@ export class Harness {
       "json",
     ];
     const program = this.#add(new Program("tokencast-broker", bin("tokencast-broker"), [...common, ...args]));
+    if (!wait) return program;
     const ready = await program.until(readyLine, "ready line");
     program.url = `http://${ready.listen}`;
     program.ops = `http://${ready.ops}`;

@@ -93,8 +93,8 @@ export function fold(events) {
       assert.equal(data.offset, texts[index].length, "a piece twice or left out");
       texts[index] += data.text;
     } else if (type === "tool_call") addTool(seen.tools, data);
-    else if (type === "note") seen.notes.push({ kind: data.kind, text: data.text, data: data.data });
-    else if (type === "error") seen.errors.push(data);
+    else if (type === "note") seen.notes.push({ kind: data.kind, text: data.text ?? "", data: data.data });
+    else if (type === "error") seen.errors.push({ recoverable: false, ...data });
     else if (type === "done") seen.dones.push(data);
   }
   assert.equal(events.at(-1)?.type, "done", "done comes last");
