@@ -5,6 +5,7 @@
 #include "tokencast/error.h"
 #include "wire/keys.h"
 
+#include <arpa/inet.h>
 #include <stddef.h>
 #include <string.h>
 
@@ -78,8 +79,12 @@ static int complain(struct tc_buf *err, const char *sentence) {
     return TC_EINVAL;
 }
 
+/* 127.0.0.0/8 or ::1 (RFC 6890), or the name for them (RFC 6761); any other name may lead anywhere. */
 static bool is_loopback(const char *host) {
-    return strncmp(host, "127.", 4) == 0 || strcmp(host, "::1") == 0 || strcmp(host, "localhost") == 0;
+    struct in_addr v4;
+    if (inet_pton(AF_INET, host, &v4) == 1)
+        return ntohl(v4.s_addr) >> 24 == 127;
+    return strcmp(host, "::1") == 0 || strcmp(host, "localhost") == 0;
 }
 
 int broker_options_check(const struct broker_options *o, struct tc_buf *err) {

@@ -19,10 +19,11 @@ struct broker {
     size_t started;     /* loops that were initialised */
     struct tc_ops *ops;
     uv_signal_t term, interrupt;
-    struct task *stops; /* one a loop, for the way out */
+    struct task *stops; /* one a loop, for the way out; so are the next two */
+    struct task *hurries;
     struct task *releases;
     size_t scrapes; /* under way */
-    bool stopping, closed, told_ready;
+    bool stopping, hurried, closed, told_ready;
     char listen[300], ops_listen[300];
 };
 
@@ -133,15 +134,15 @@ static void stop_loop(struct task *t, struct loop *l) {
 
 static void on_signal(uv_signal_t *handle, int signum) {
     struct broker *b = handle->data;
-    if (b->stopping) { /* asked twice: no more waiting */
-        loop_stop(&b->loops[0]);
+    if (b->hurried)
         return;
-    }
+    b->hurried = b->stopping; /* asked twice: no more waiting */
     tc_log(TC_LOG_INFO, "stopping", TC_LI("signal", signum));
     b->stopping = true;
-    for (size_t i = 1; i < b->started; i++) {
-        b->stops[i].run = stop_loop;
-        loop_post(&b->loops[i], &b->stops[i]);
+    struct task *tasks = b->hurried ? b->hurries : b->stops;
+    for (size_t i = 1; i < b->started && !b->closed; i++) {
+        tasks[i].run = stop_loop;
+        loop_post(&b->loops[i], &tasks[i]);
     }
     loop_stop(&b->loops[0]);
 }
@@ -215,8 +216,9 @@ int broker_run(const struct broker_options *opts) {
     struct broker b = {.opts = opts};
     b.loops = calloc((size_t)opts->loops, sizeof *b.loops);
     b.stops = calloc((size_t)opts->loops, sizeof *b.stops);
+    b.hurries = calloc((size_t)opts->loops, sizeof *b.hurries);
     b.releases = calloc((size_t)opts->loops, sizeof *b.releases);
-    if (b.loops == NULL || b.stops == NULL || b.releases == NULL)
+    if (b.loops == NULL || b.stops == NULL || b.hurries == NULL || b.releases == NULL)
         abort();
     int err = start(&b);
     if (err != 0) {
@@ -230,6 +232,7 @@ int broker_run(const struct broker_options *opts) {
         loop_fini(&b.loops[i]);
     free(b.loops);
     free(b.stops);
+    free(b.hurries);
     free(b.releases);
     tc_log0(TC_LOG_INFO, "stopped");
     return 0;

@@ -57,6 +57,8 @@ static void options_beyond_loopback_needs_allow_anonymous(void **state) {
 static void options_name_that_looks_like_loopback_is_not(void **state) {
     (void)state;
     assert_int_equal(read_options("--listen=localhost.example:80", NULL), TC_EINVAL);
+    assert_int_equal(read_options("--listen=127.evil.example:80", NULL), TC_EINVAL);
+    assert_int_equal(read_options("--listen=127.0.0.1.example:80", NULL), TC_EINVAL);
 }
 
 static void options_names_are_checked(void **state) {
