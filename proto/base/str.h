@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 
 struct tc_str {
@@ -23,6 +24,17 @@ static inline bool tc_str_eq(struct tc_str a, struct tc_str b) {
 
 static inline bool tc_str_is(struct tc_str a, const char *s) {
     return tc_str_eq(a, tc_str_from(s));
+}
+
+/* A terminated copy for the caller to free; NULL without memory. */
+static inline char *tc_str_dup(struct tc_str s) {
+    char *copy = malloc(s.n + 1);
+    if (copy == NULL)
+        return NULL;
+    if (s.n > 0)
+        memcpy(copy, s.p, s.n);
+    copy[s.n] = '\0';
+    return copy;
 }
 
 #endif

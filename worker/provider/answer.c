@@ -102,7 +102,7 @@ static struct answer_tool *tool_add(struct answer *a, uint32_t choice, int64_t k
         goto err;
     a->tools = grown;
     struct answer_tool *t = &grown[a->tool_count];
-    *t = (struct answer_tool){.choice = choice, .key = key, .id = strndup(id.n ? id.p : "", id.n)};
+    *t = (struct answer_tool){.choice = choice, .key = key, .id = tc_str_dup(id)};
     if (!t->id)
         goto err;
     tc_buf_init(&t->early, ANSWER_EARLY_MAX);

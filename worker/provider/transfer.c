@@ -313,7 +313,7 @@ static int copy_headers(struct transfer *t, struct tc_str lines) {
     while (lines.n > 0) {
         const char *end = memchr(lines.p, '\n', lines.n);
         size_t n = end ? (size_t)(end - lines.p) : lines.n;
-        char *line = strndup(lines.p, n);
+        char *line = tc_str_dup((struct tc_str){lines.p, n});
         struct curl_slist *grown = line ? curl_slist_append(t->headers, line) : NULL;
         free(line);
         if (!grown)

@@ -42,7 +42,7 @@ int upstream_read_key(const struct upstream *u, char **out) {
             rc = TC_ESYNTAX; /* a line break in it would be a second header */
     }
     if (rc == 0) {
-        *out = strndup(text + from, len - from);
+        *out = tc_str_dup((struct tc_str){text + from, len - from});
         rc = *out ? 0 : TC_ENOMEM;
     }
 err_after_read:

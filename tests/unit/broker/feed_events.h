@@ -51,7 +51,8 @@ static inline void assert_bytes(struct tc_str got, const char *want) {
     assert_true(tc_str_is(got, want));
 }
 
-/* Removes strict HTTP/1.1 chunk framing; *last: the last chunk was there, and nothing behind it. */
+/* Removes strict HTTP/1.1 chunk framing; *last: the last chunk was there, and nothing behind it. The body has a NUL
+ * after its end. */
 static inline struct tc_buf dechunk(struct tc_str in, bool *last) {
     struct tc_buf out = {0};
     *last = false;
@@ -70,6 +71,8 @@ static inline struct tc_buf dechunk(struct tc_str in, bool *last) {
         i += n + 4;
         *last = n == 0;
     }
+    tc_buf_putc(&out, '\0');
+    out.len--;
     return out;
 }
 
