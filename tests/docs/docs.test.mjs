@@ -251,3 +251,37 @@ describe("python_worker", { skip: missing() }, () => {
     await untilAcknowledged(h);
   }));
 });
+
+// ---- the example that links the library
+
+describe("publish_example", { skip: missing() }, () => {
+  const example = (h, id, text) => run(path.join(BUILD, "bin", "publish-example"), [h.redisUrl, id, text]);
+  const withBroker = (body) => async () => {
+    const h = await Harness.start({ workers: 0 });
+    try {
+      await body(h);
+    } finally {
+      await h.stop();
+    }
+  };
+
+  test("publish_example_text_reaches_a_reader_and_is_not_written_twice", bounded, withBroker(async (h) => {
+    await example(h, "gen_example", "naïve 日本語 says the model");
+    const seen = await follow(`${h.url}/v1/generations/gen_example/events`);
+    assert.equal(seen.text, "naïve 日本語 says the model");
+    assert.deepEqual(seen.events.map((event) => event.type).filter((type) => type !== "delta"), ["open", "created", "start", "done"]);
+    await assert.rejects(example(h, "gen_example", "again"), { code: 1 });
+    assert.equal((await follow(`${h.url}/v1/generations/gen_example/events`)).text, seen.text);
+  }));
+
+  test("publish_example_cancelled_ends_with_cancelled", bounded, withBroker(async (h) => {
+    const url = `${h.url}/v1/generations/gen_example`;
+    const running = example(h, "gen_example", "word ".repeat(2000).trim());
+    while ((await fetch(url)).status === 404) await new Promise((wake) => setTimeout(wake, 20));
+    const seen = await follow(`${url}/events`, async (event) => {
+      if (event.type === "start") assert.equal((await fetch(`${url}/cancel`, { method: "POST" })).status, 202);
+    });
+    assert.equal(seen.events.at(-1).reason, "cancelled");
+    await running;
+  }));
+});
