@@ -8,7 +8,7 @@ const { setTimeout: sleep } = require('node:timers/promises');
 const { describe } = require('./machine.cjs');
 const { BUILD, Stack, bench, program } = require('./stack.cjs');
 
-const USAGE = `usage: tests/bench/run [--quick] [--json FILE] [--only NAMES] [--rounds N] [--broker-arg ARG]...
+const USAGE = `usage: ./dev bench [--quick] [--json FILE] [--only NAMES] [--rounds N] [--broker-arg ARG]...
   --quick        shorter rounds, and without the largest crowd
   --json FILE    also writes what was measured to FILE
   --only NAMES   some of fan,idle,many, with commas
