@@ -35,7 +35,7 @@ worker_options=("$@")
 if [ -z "${TC_BUILD:-}" ]; then
     TC_BUILD=$PWD/build
     ./dev deps
-    ./dev build
+    ./dev build dev tokencast-broker tokencast-worker
 fi
 for program in tokencast-broker tokencast-worker; do
     [ -x "$TC_BUILD/bin/$program" ] || die "$TC_BUILD/bin/$program is missing"

@@ -5,23 +5,11 @@ import { existsSync, mkdirSync } from "node:fs";
 import { after, before, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 
-import { chromium } from "playwright-core";
-
 import { Harness, missing, post } from "../clients/harness.mjs";
 import { startMock } from "../clients/mock-broker.mjs";
+import { CHROMIUM, launch } from "./chromium.mjs";
 
-const CHROMIUM = process.env.TC_CHROMIUM ?? "/usr/bin/chromium";
 const OUT = fileURLToPath(new URL("../out/", import.meta.url));
-const FLAGS = [
-  "--headless",
-  "--no-sandbox",
-  "--disable-gpu",
-  "--disable-quic",
-  "--no-first-run",
-  "--disable-background-networking",
-  "--disable-component-update",
-  "--disable-sync",
-];
 const LONG = Array.from({ length: 300 }, (_, i) => `word${i}`).join(" ");
 const bounded = { timeout: 90000 };
 const skip = !existsSync(CHROMIUM) ? `${CHROMIUM} is not there` : process.env.TC_MOCK ? false : missing();
@@ -39,7 +27,7 @@ describe("page", { skip }, () => {
         stop = () => harness.stop();
       }
       mkdirSync(OUT, { recursive: true });
-      browser = await chromium.launch({ executablePath: CHROMIUM, args: FLAGS });
+      browser = await launch();
     },
     { timeout: 90000 },
   );

@@ -1,0 +1,143 @@
+// What those who run the programs rely on: probes, metrics that promtool accepts, the line of a finished generation,
+// SIGTERM, the page switched off, long polls, and viewers that leave.
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { after, before, describe, test } from "node:test";
+
+import { Harness, ended, missing, post } from "../clients/harness.mjs";
+
+const bounded = { timeout: 60000 };
+const TEXT = "one two three four five six seven eight nine ten";
+const LONG = Array.from({ length: 2000 }, (_, i) => `word${i}`).join(" ");
+
+const get = async (url, headers = {}) => {
+  const response = await fetch(url, { headers });
+  return { status: response.status, text: await response.text(), headers: response.headers };
+};
+
+/** The sum of a metric's samples; `labels` is what must stand in the braces. */
+function sample(text, name, labels = "") {
+  const rows = text.split("\n").filter((line) => line.startsWith(`${name}{`) || line.startsWith(`${name} `));
+  assert.ok(text.includes(`# TYPE ${name} `), `${name} is not among the metrics`);
+  return rows
+    .filter((line) => line.includes(labels))
+    .reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(" ") + 1)), 0);
+}
+
+/** Until `look` gives something true; bounds a hang only. */
+async function until(look, what) {
+  const deadline = Date.now() + 20000;
+  for (;;) {
+    const found = await look();
+    if (found) return found;
+    assert.ok(Date.now() < deadline, `no ${what}`);
+    await new Promise((wake) => setTimeout(wake, 50));
+  }
+}
+
+function jsonLines(log) {
+  return log
+    .split("\n")
+    .filter((line) => line.startsWith("{"))
+    .map((line) => JSON.parse(line));
+}
+
+describe("operations", { skip: missing() }, () => {
+  /** @type {Harness} */
+  let h;
+  before(
+    async () => {
+      h = await Harness.start({ brokerArgs: ["--no-page", "--lease-ms", "600ms"], workerArgs: ["--slots", "400", "--lease-ms", "600ms"] });
+    },
+    { timeout: 60000 },
+  );
+  after(() => h?.stop());
+
+  test("probes_answer_on_their_own_port", bounded, async () => {
+    for (const { ops } of [h.brokers[0], h.workers[0]]) {
+      assert.equal((await get(`${ops}/livez`)).status, 200);
+      assert.equal((await get(`${ops}/readyz`)).status, 200);
+    }
+    assert.equal((await get(`${h.url}/metrics`)).status, 404);
+  });
+
+  test("page_switched_off_is_not_served", bounded, async () => {
+    assert.equal((await get(`${h.url}/`)).status, 404);
+    assert.equal((await get(`${h.url}/client.js`)).status, 404);
+  });
+
+  test("metrics_of_both_programs_pass_promtool_and_count_a_generation", bounded, async () => {
+    const before = await get(`${h.workers[0].ops}/metrics`);
+    const { id } = await post(h.url, TEXT, { rate: 1000 });
+    await get(`${h.url}/v1/generations/${id}/events`);
+    await ended(h.url, id);
+    for (const { ops } of [h.brokers[0], h.workers[0]]) {
+      const { text } = await get(`${ops}/metrics`);
+      execFileSync("promtool", ["check", "metrics"], { input: text, stdio: ["pipe", "pipe", "pipe"] });
+    }
+    const worker = (await get(`${h.workers[0].ops}/metrics`)).text;
+    const tokens = (text) => sample(text, "tokencast_worker_output_tokens_total");
+    assert.equal(tokens(worker) - tokens(before.text), 10);
+    const broker = (await get(`${h.brokers[0].ops}/metrics`)).text;
+    assert.ok(sample(broker, "tokencast_broker_streams_opened_total") >= 1);
+  });
+
+  test("a_finished_generation_is_one_line_with_its_figures", bounded, async () => {
+    const { id } = await post(h.url, TEXT, { rate: 1000 });
+    await ended(h.url, id);
+    const lines = await until(() => {
+      const found = jsonLines(h.workers[0].log).filter((line) => line.gen === id);
+      return found.length > 0 && found;
+    }, "line of the generation");
+    assert.equal(lines.length, 1);
+    const [line] = lines;
+    assert.equal(line.tokens, 10);
+    assert.equal(line.reason, "stop");
+    assert.ok(line.ttft_ms >= 0 && line.tokens_per_s > 0, JSON.stringify(line));
+  });
+
+  test("three_hundred_generations_at_once_on_one_worker", bounded, async () => {
+    const ids = await Promise.all(Array.from({ length: 300 }, () => post(h.url, TEXT, { rate: 5 }).then(({ id }) => id)));
+    await until(async () => sample((await get(`${h.workers[0].ops}/metrics`)).text, "tokencast_worker_generations", 'state="running"') === 300, "300 running");
+    for (const id of ids) assert.equal((await ended(h.url, id)).text, TEXT);
+  });
+
+  test("long_poll_collects_the_whole_text", bounded, async () => {
+    const { id } = await post(h.url, TEXT, { rate: 20 });
+    const url = `${h.url}/v1/generations/${id}/events?wait=5000`;
+    let text = "";
+    let position = "";
+    for (let turns = 0; ; turns++) {
+      assert.ok(turns < 50, "it does not end");
+      const answer = JSON.parse((await get(position ? `${url}&after=${position}` : url, { accept: "application/json" })).text);
+      for (const event of answer.events)
+        if (event.type === "delta") text = text.slice(0, event.offset) + event.text;
+      position = answer.position;
+      if (answer.ended) break;
+    }
+    assert.equal(text, TEXT);
+  });
+
+  test("viewers_that_leave_cancel_where_that_was_asked_for", bounded, async () => {
+    const { id } = await post(h.url, LONG, { rate: 50, on_abandon: { cancel_after_ms: 300 } });
+    const { id: other } = await post(h.url, LONG, { rate: 50 });
+    const leave = new AbortController();
+    for (const one of [id, other]) {
+      const response = await fetch(`${h.url}/v1/generations/${one}/events`, { signal: leave.signal });
+      await response.body.getReader().read();
+    }
+    leave.abort();
+    assert.equal((await ended(h.url, id)).state, "cancelled");
+    assert.equal(JSON.parse((await get(`${h.url}/v1/generations/${other}`)).text).state, "running");
+    await fetch(`${h.url}/v1/generations/${other}/cancel`, { method: "POST" });
+  });
+
+  test("sigterm_ends_both_programs_with_status_0", bounded, async () => {
+    const worker = await h.worker();
+    const broker = await h.broker(["--loops", "2"]);
+    for (const program of [worker, broker]) {
+      await program.stop("SIGTERM");
+      assert.deepEqual(program.status, { code: 0, signal: null }, program.log);
+    }
+  });
+});
