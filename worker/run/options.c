@@ -26,7 +26,7 @@ const struct tc_option worker_option_table[] = {
     {"queue", TC_OPT_STRING, AT(queue), "", 0, 0, NULL, "Name of the job queue; empty for the default queue"},
     {"name", TC_OPT_STRING, AT(name), "", 0, 0, NULL, "This worker's name; default: host name and a random part"},
 
-    {"provider", TC_OPT_CHOICE, AT(provider), "openai", 0, 0, "openai|anthropic|replay", "Where tokens come from"},
+    {"provider", TC_OPT_CHOICE, AT(provider), "replay", 0, 0, "openai|anthropic|replay", "Where tokens come from"},
     {"upstream", TC_OPT_STRING, AT(upstream), NULL, 0, 0, NULL,
      "Base URL of the model server, such as http://127.0.0.1:8000/v1"},
     {"api-key-file", TC_OPT_STRING, AT(api_key_file), NULL, 0, 0, NULL,
@@ -88,6 +88,8 @@ int worker_options_check(const struct worker_options *o, struct tc_buf *err) {
         return complain(err, "name must be 1 to 64 of A-Z a-z 0-9 _ -");
     if (strcmp(o->provider, "replay") != 0 && !o->upstream)
         return complain(err, "upstream is needed unless provider is replay");
+    if (strcmp(o->provider, "replay") == 0 && o->upstream)
+        return complain(err, "upstream is given, but provider is replay: say openai or anthropic");
     if (!o->redis_cert_file != !o->redis_key_file)
         return complain(err, "redis-cert-file and redis-key-file belong together");
     return 0;

@@ -35,9 +35,10 @@ static int read_options(const char *a, const char *b, const char *c) {
     return rc;
 }
 
-static void options_defaults_with_replay_are_valid(void **state) {
+static void options_defaults_are_valid_and_replay(void **state) {
     (void)state;
-    assert_int_equal(read_options("--provider=replay", NULL, NULL), 0);
+    assert_int_equal(read_options(NULL, NULL, NULL), 0);
+    assert_string_equal(opts.provider, "replay");
     assert_int_equal(opts.slots, 256);
     assert_int_equal(opts.lease_ms, 10000);
     assert_int_equal(opts.settle, 15000);
@@ -50,8 +51,8 @@ static void options_defaults_with_replay_are_valid(void **state) {
 
 static void options_provider_needs_an_upstream(void **state) {
     (void)state;
-    assert_int_equal(read_options(NULL, NULL, NULL), TC_EINVAL);
-    assert_int_equal(read_options("--upstream=http://127.0.0.1:1/v1", NULL, NULL), 0);
+    assert_int_equal(read_options("--upstream=http://127.0.0.1:1/v1", NULL, NULL), TC_EINVAL);
+    assert_int_equal(read_options("--upstream=http://127.0.0.1:1/v1", "--provider=openai", NULL), 0);
     assert_int_equal(read_options("--provider=anthropic", NULL, NULL), TC_EINVAL);
     assert_int_equal(read_options("--provider=parrot", NULL, NULL), TC_EINVAL);
 }
@@ -73,7 +74,7 @@ static void options_certificate_needs_its_key(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(options_defaults_with_replay_are_valid),
+        cmocka_unit_test(options_defaults_are_valid_and_replay),
         cmocka_unit_test(options_provider_needs_an_upstream),
         cmocka_unit_test(options_names_that_end_in_keys_are_checked),
         cmocka_unit_test(options_certificate_needs_its_key),
