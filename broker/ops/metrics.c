@@ -1,6 +1,8 @@
 /* The broker's metrics table. */
 #include "ops/metrics.h"
 
+#include "feed/weigh.h"
+
 #define P "tokencast_broker_"
 
 static const double latency_buckets[] = {0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025,
@@ -25,6 +27,9 @@ enum {
     NO_MEMORY,
     FEEDS,
     CHANNELS,
+    MEMORY,
+    BEHIND,
+    LAG,
     CONNECTIONS,
     ACCEPTED,
     REFUSED,
@@ -80,6 +85,17 @@ static const struct tc_metric_desc table[METRICS] = {
     [NO_MEMORY] = {.name = P "out_of_memory_total", .type = TC_COUNTER, .help = "Streams given up for want of memory"},
     [FEEDS] = {.name = P "generations", .type = TC_GAUGE, .help = "Generations followed"},
     [CHANNELS] = {.name = P "channels", .type = TC_GAUGE, .help = "Channels followed"},
+    [MEMORY] = {.name = P "memory_bytes",
+                .type = TC_GAUGE,
+                .help = "Bytes kept for subscribers: shared segments, histories for late joiners, private buffers",
+                .label = "kind"},
+    [BEHIND] = {.name = P "streams_behind",
+                .type = TC_GAUGE,
+                .help = "Streams that catch up with a log, or whose socket has not taken everything",
+                .label = "why"},
+    [LAG] = {.name = P "lag_bytes",
+             .type = TC_GAUGE,
+             .help = "The most that one live stream has not taken, added up over the loops"},
     [CONNECTIONS] = {.name = P "connections", .type = TC_GAUGE, .help = "Client connections"},
     [ACCEPTED] = {.name = P "connections_accepted_total", .type = TC_COUNTER, .help = "Client connections accepted"},
     [REFUSED] = {.name = P "connections_refused_total",
@@ -150,10 +166,22 @@ static void collect_hub(struct tc_metrics *m, const struct hub_stats *s) {
     set(m, CHANNELS, NULL, s->channels);
 }
 
+static void collect_weight(struct tc_metrics *m, const struct hub *hub) {
+    struct hub_weight w;
+    hub_weigh(hub, &w);
+    set(m, MEMORY, "segments", w.segment_bytes);
+    set(m, MEMORY, "histories", w.history_bytes);
+    set(m, MEMORY, "private", w.private_bytes);
+    set(m, BEHIND, "catch-up", w.catching_up);
+    set(m, BEHIND, "socket", w.behind);
+    set(m, LAG, NULL, w.lag_bytes);
+}
+
 void metrics_collect(struct tc_metrics *m, const struct hub *hub, const struct http_stats *http, const struct api *api,
                      const struct tc_redis *redis) {
     const struct tc_redis_stats *r = tc_redis_stats(redis);
     collect_hub(m, &hub->stats);
+    collect_weight(m, hub);
     set(m, CONNECTIONS, NULL, http->connections);
     set(m, ACCEPTED, NULL, http->accepted);
     set(m, REFUSED, "full", http->refused_full);

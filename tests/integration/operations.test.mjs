@@ -132,6 +132,25 @@ describe("operations", { skip: missing() }, () => {
     await fetch(`${h.url}/v1/generations/${other}/cancel`, { method: "POST" });
   });
 
+  test("memory_and_lag_of_a_reader_that_does_not_read_are_told", bounded, async () => {
+    const { id } = await post(h.url, "word ".repeat(160000), { rate: 1000000 });
+    const leave = new AbortController();
+    const response = await fetch(`${h.url}/v1/generations/${id}/events?overflow=merge`, { signal: leave.signal });
+    const stream = response.body.getReader();
+    await stream.read();
+    const figures = async () => (await get(`${h.brokers[0].ops}/metrics`)).text;
+    const behind = (text) => sample(text, "tokencast_broker_streams_behind");
+    const kept = (text, kind) => sample(text, "tokencast_broker_memory_bytes", `kind="${kind}"`);
+    const text = await until(async () => {
+      const seen = await figures();
+      return behind(seen) === 1 && seen;
+    }, "reader that is behind");
+    assert.ok(kept(text, "segments") > 0);
+    assert.ok(kept(text, "histories") > 0);
+    leave.abort();
+    await until(async () => behind(await figures()) === 0, "end of the reader");
+  });
+
   test("sigterm_ends_both_programs_with_status_0", bounded, async () => {
     const worker = await h.worker();
     const broker = await h.broker(["--loops", "2"]);
