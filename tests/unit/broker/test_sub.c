@@ -115,11 +115,6 @@ static void cut_off(struct sub *s, void *arg) {
     sub_destroy(s, false);
 }
 
-/* Ends what a test left open, whose sockets are its own. */
-static void cut_all(void) {
-    fan_each_sub(&fan, cut_off, NULL);
-}
-
 static int after_each(void **state) {
     (void)state;
     assert_int_equal(fan.sub_count, 0);
@@ -399,7 +394,7 @@ static void sub_slow_costs_others_nothing(void **state) {
         assert_false(slow[i].ended);
         tc_buf_fini(&slow[i].got);
     }
-    cut_all();
+    fan_each_sub(&fan, cut_off, NULL); /* before their sockets go */
 }
 
 static void random_sockets(enum sub_policy policy, enum pace pace) {
