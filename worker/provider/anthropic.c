@@ -101,18 +101,11 @@ static void translate_user(json_t *body) {
     json_object_del(body, "user");
 }
 
-/* Anthropic goes on from an assistant turn at the end, unless it ends in white space, which it refuses, or the model
- * would think or call tools first. */
-static bool can_prefill(const json_t *options, struct tc_str prefix) {
-    return !strchr(" \t\r\n", prefix.p[prefix.n - 1]) && !json_object_get(options, "thinking") &&
-           json_array_size(json_object_get(options, "tools")) == 0;
-}
-
-static int build_body(json_t **out, const json_t *request, const char *model, struct tc_str prefix) {
+static int build_body(json_t **out, const json_t *request, const char *model) {
     json_t *messages = request_messages(request);
 
     model = request_model(request, model);
-    if (!messages || !model || (prefix.n > 0 && !can_prefill(json_object_get(request, "options"), prefix))) {
+    if (!messages || !model) {
         json_decref(messages);
         return TC_EINVAL;
     }
@@ -120,8 +113,6 @@ static int build_body(json_t **out, const json_t *request, const char *model, st
     json_t *system = json_copy(json_object_get(body, "system")); /* it grows; the request must not */
     json_t *turns = anthropic_messages(messages, &system);
     json_decref(messages);
-    if (prefix.n > 0)
-        json_array_append_new(turns, json_pack("{s:s, s:s%}", "role", "assistant", "content", prefix.p, prefix.n));
     if (json_array_size(system) > 0 || json_is_string(system))
         json_object_set(body, "system", system);
     json_decref(system);
@@ -139,7 +130,14 @@ static int build_body(json_t **out, const json_t *request, const char *model, st
     return 0;
 }
 
+/* With these the model thinks or calls a tool first, or the answer has a grammar. */
+static const char *const unfit[] = {"thinking",      "tools",         "mcp_servers", "container",
+                                    "output_config", "output_format", NULL};
+
+/* Anthropic goes on from a last turn of the assistant; models that do not take one refuse it, which is noticed. */
 const struct dialect dialect_anthropic = {
+    .prefill = PREFILL_TURN,
+    .unfit = unfit,
     .url = put_url,
     .headers = put_headers,
     .body = build_body,

@@ -6,18 +6,20 @@
 #include "base/attr.h"
 #include "base/buf.h"
 #include "provider/answer.h"
+#include "provider/prefill.h"
 
 #include <jansson.h>
 
 struct dialect {
-    bool parallel; /* options.n asks for several answers at once */
+    bool parallel;            /* options.n asks for several answers at once */
+    enum prefill prefill;     /* how to go on from half an answer, unless the operator says otherwise */
+    const char *const *unfit; /* options under which it cannot; ended by NULL */
     /* The URL of the route; `base` is the user's, without trailing slashes. */
     void (*url)(struct tc_buf *out, struct tc_str base);
     /* Header lines, each ended by a newline. `key` may be NULL. */
     void (*headers)(struct tc_buf *out, const char *key);
-    /* The body as a new reference. TC_EINVAL: the request has neither messages nor prompt, no model is known, or this
-     * dialect cannot go on from `prefix`. */
-    int (*body)(json_t **out, const json_t *request, const char *model, struct tc_str prefix);
+    /* The body as a new reference. TC_EINVAL: the request has neither messages nor prompt, or no model is known. */
+    int (*body)(json_t **out, const json_t *request, const char *model);
     /* One event of the stream. */
     void (*event)(struct answer *a, struct tc_str name, struct tc_str data);
     /* A whole answer from a server that does not stream. */

@@ -44,6 +44,10 @@ bool fault_status_retries(int64_t status) {
     return status == 408 || status == 424 || status == 429 || (status >= 500 && status <= 599);
 }
 
+bool fault_status_refuses(int64_t status) {
+    return status == 400 || status == 413 || status == 422;
+}
+
 /* The request was taken and failed later: that is the server's fault unless it says otherwise. */
 static bool recoverable(const struct fault *f) {
     static const char *const final[] = {"invalid", "validation", "not_found",      "badrequest", "permission", "auth",

@@ -25,6 +25,9 @@ bool fault_read(struct fault *out, const json_t *root, bool sure);
 /* Is a status worth a retry: time-outs, limits, and what is the server's own fault. */
 bool fault_status_retries(int64_t status);
 
+/* Is a status about what was asked, so that another request may be taken where this one was not. */
+bool fault_status_refuses(int64_t status);
+
 /* `text` as it may be shown to people: `secret` and whatever looks like a key is replaced, control characters become
  * spaces, the end is cut to `max` bytes. secret may be NULL. */
 void fault_scrub(struct tc_buf *out, struct tc_str text, const char *secret, size_t max);

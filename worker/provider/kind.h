@@ -8,6 +8,7 @@ struct provider_kind {
     const char *name;
     int (*create)(struct provider **out, uv_loop_t *loop, const struct provider_options *opts);
     void (*close)(struct provider *p, void (*cb)(void *arg), void *arg);
+    size_t (*keeps)(struct provider *p, const json_t *request, struct tc_str said, bool thought);
     int (*start)(struct provider_call **out, struct provider *p, json_t *request, struct tc_str prefix, const char *gen,
                  const struct provider_sink *sink, void *arg);
     void (*pause)(struct provider_call *c);

@@ -29,14 +29,12 @@ static void ask_for_usage(json_t *body) {
     json_object_set_new(body, "stream_options", wanted);
 }
 
-/* Chat Completions has no way to go on from half an answer that every server understands the same: vLLM takes
- * continue_final_message, others begin a second answer. */
-static int build_body(json_t **out, const json_t *request, const char *model, struct tc_str prefix) {
+static int build_body(json_t **out, const json_t *request, const char *model) {
     static const char *const ours[] = {"stream", "model", "messages", "prompt", NULL};
     json_t *messages = request_messages(request);
 
     model = request_model(request, model);
-    if (!messages || !model || prefix.n > 0) {
+    if (!messages || !model) {
         json_decref(messages);
         return TC_EINVAL;
     }
@@ -53,8 +51,29 @@ static int build_body(json_t **out, const json_t *request, const char *model, st
     return 0;
 }
 
+/* A grammar would begin again in the middle, a tool call may have been about to begin, echo says the prefix twice. */
+static const char *const unfit[] = {"tools",
+                                    "functions",
+                                    "response_format",
+                                    "guided_json",
+                                    "guided_regex",
+                                    "guided_choice",
+                                    "guided_grammar",
+                                    "structured_outputs",
+                                    "grammar",
+                                    "json_schema",
+                                    "echo",
+                                    "prediction",
+                                    "add_generation_prompt",
+                                    "continue_final_message",
+                                    NULL};
+
+/* Chat Completions has no way to go on from half an answer that every server understands the same: vLLM takes
+ * continue_final_message, llama.cpp a last turn of the assistant, others begin a second answer. The operator says. */
 const struct dialect dialect_openai = {
     .parallel = true,
+    .prefill = PREFILL_NEVER,
+    .unfit = unfit,
     .url = put_url,
     .headers = put_headers,
     .body = build_body,

@@ -30,6 +30,10 @@ const char *provider_kind(const struct provider *p) {
     return p->kind->name;
 }
 
+size_t provider_keeps(struct provider *p, const json_t *request, struct tc_str said, bool thought) {
+    return p->kind->keeps(p, request, said, thought);
+}
+
 int provider_call_start(struct provider_call **out, struct provider *p, json_t *request, struct tc_str prefix,
                         const char *gen, const struct provider_sink *sink, void *arg) {
     int rc = p->kind->start(out, p, request, prefix, gen, sink, arg);

@@ -20,6 +20,7 @@ struct provider_options {
     const char *upstream;     /* base URL without the route: http://127.0.0.1:8000/v1; replay: unused */
     const char *api_key_file; /* NULL = none; read again at every call, so that a rotated key is used */
     const char *model;        /* used when the request names none; NULL = none */
+    const char *going_on;     /* from half an answer: "auto", "never", "prefill", "vllm"; NULL = auto; replay: unused */
     const char *replay_file;  /* replay: UTF-8 text; NULL = the text that is built in */
     double replay_rate;       /* replay: tokens per second */
     int64_t connect_timeout_ms, first_token_timeout_ms, idle_timeout_ms; /* idle: between two pieces */
@@ -32,6 +33,7 @@ struct provider_end {
     const char *code;    /* error: "upstream_timeout", "upstream_status", "upstream_eof", "upstream_error", … */
     const char *message; /* error: for people, without secrets; borrowed for the call */
     bool recoverable;    /* error: worth trying again later */
+    bool refused;        /* error: the request itself was not taken; another one may be */
     uint64_t retry_after_ms; /* error; 0 = unknown */
     json_t *usage;           /* borrowed; NULL = none: input_tokens, output_tokens, total_tokens, and what else came */
 };
@@ -57,9 +59,13 @@ TC_MUST_USE int provider_create(struct provider **out, uv_loop_t *loop, const st
 void provider_close(struct provider *p, void (*cb)(void *arg), void *arg);
 const char *provider_kind(const struct provider *p);
 
+/* How many bytes of `said`, the text of an answer that broke off, a call can go on from as its prefix; 0: only anew.
+ * `thought`: reasoning came before it. */
+size_t provider_keeps(struct provider *p, const json_t *request, struct tc_str said, bool thought);
+
 /* `request` is what the client posted (messages or prompt, model, options); a reference is taken. `prefix` is the text
- * to go on from, empty for a new answer (TC_EINVAL if this provider cannot). `gen` names the generation for logs and
- * for tool calls that come without an id. */
+ * to go on from, as provider_keeps says (else TC_EINVAL), empty for a new answer. `gen` names the generation for logs
+ * and for tool calls that come without an id. */
 TC_MUST_USE int provider_call_start(struct provider_call **out, struct provider *p, json_t *request,
                                     struct tc_str prefix, const char *gen, const struct provider_sink *sink, void *arg);
 /* Backpressure: stops reading from the upstream connection, and goes on. Idempotent. The idle time-out rests. */

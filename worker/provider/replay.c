@@ -176,6 +176,14 @@ static void read_tool(struct replay_call *c, const json_t *options) {
         c->tool_arguments = TC_STR("{}");
 }
 
+static struct tc_str text_of(const struct replay *r, const json_t *request) {
+    const json_t *options = json_object_get(request, "options");
+
+    if (json_is_string(json_object_get(options, "text")))
+        return foreign_str(options, "text");
+    return r->file.len > 0 ? tc_buf_str(&r->file) : tc_str_from(replay_text);
+}
+
 static void read_request(struct replay_call *c) {
     const json_t *options = json_object_get(c->request, "options");
     const json_t *rate = json_object_get(options, "rate");
@@ -186,19 +194,25 @@ static void read_request(struct replay_call *c) {
     c->input = count_prompt(c->request);
     c->reasoning = foreign_str(options, "reasoning");
     read_tool(c, options);
-    if (json_is_string(json_object_get(options, "text")))
-        c->text = foreign_str(options, "text");
-    else if (c->provider->file.len > 0)
-        c->text = tc_buf_str(&c->provider->file);
-    else
-        c->text = tc_str_from(replay_text);
+    c->text = text_of(c->provider, c->request);
+}
+
+static bool begins_with(struct tc_str text, struct tc_str prefix) {
+    return prefix.n <= text.n && memcmp(prefix.p, text.p, prefix.n) == 0;
+}
+
+static size_t replay_keeps(struct provider *p, const json_t *request, struct tc_str said, bool thought) {
+    const struct replay *r = TC_CONTAINER_OF(p, struct replay, base);
+
+    (void)thought;
+    return said.n > 0 && begins_with(text_of(r, request), said) ? said.n : 0;
 }
 
 /* Goes on behind a prefix that is ours byte for byte; what was thought before it is not thought again. */
 static int skip_prefix(struct replay_call *c, struct tc_str prefix) {
     if (prefix.n == 0)
         return 0;
-    if (prefix.n > c->text.n || memcmp(prefix.p, c->text.p, prefix.n) != 0)
+    if (!begins_with(c->text, prefix))
         return TC_EINVAL;
     c->output = piece_count(c->reasoning) + piece_count(prefix);
     c->reasoning.n = 0;
@@ -358,6 +372,7 @@ const struct provider_kind provider_replay = {
     .name = "replay",
     .create = replay_create,
     .close = replay_close,
+    .keeps = replay_keeps,
     .start = replay_start,
     .pause = replay_pause,
     .resume = replay_resume,

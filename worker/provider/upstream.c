@@ -51,6 +51,29 @@ err_after_read:
     return rc;
 }
 
+/* What was thought is not in the text: the model would go on without it, or think again in the middle. */
+static size_t keeps(const struct upstream *u, const json_t *request, struct tc_str said, bool thought) {
+    return thought || u->prefill == PREFILL_NEVER ? 0 : prefill_length(request, u->dialect->unfit, said);
+}
+
+size_t upstream_keeps(struct provider *p, const json_t *request, struct tc_str said, bool thought) {
+    return keeps(TC_CONTAINER_OF(p, struct upstream, base), request, said, thought);
+}
+
+int upstream_body(const struct upstream *u, char **out, const json_t *request, struct tc_str prefix) {
+    json_t *body;
+    if (prefix.n > 0 && keeps(u, request, prefix, false) != prefix.n)
+        return TC_EINVAL;
+    int rc = u->dialect->body(&body, request, u->opts.model);
+    if (rc != 0)
+        return rc;
+    if (prefix.n > 0)
+        rc = prefill_add(body, prefix, u->prefill);
+    *out = rc == 0 ? json_dumps(body, JSON_COMPACT) : NULL;
+    json_decref(body);
+    return *out ? 0 : TC_ENOMEM;
+}
+
 static void free_strings(struct provider_options *o) {
     free((void *)(uintptr_t)o->upstream);
     free((void *)(uintptr_t)o->api_key_file);
@@ -63,7 +86,7 @@ static const char *copy(const char *s) {
 
 static int copy_options(struct provider_options *to, const struct provider_options *from) {
     *to = *from;
-    to->kind = to->replay_file = NULL;
+    to->kind = to->replay_file = to->going_on = NULL;
     to->upstream = copy(from->upstream);
     to->api_key_file = copy(from->api_key_file);
     to->model = copy(from->model);
@@ -89,6 +112,7 @@ static int upstream_create(struct provider **out, uv_loop_t *loop, const struct 
         return TC_ENOMEM;
     u->loop = loop;
     u->dialect = dialect;
+    u->prefill = prefill_named(opts->going_on, dialect->prefill);
     while (base.n > 0 && base.p[base.n - 1] == '/')
         base.n--;
     tc_buf_init(&u->url, 0);
@@ -155,6 +179,7 @@ const struct provider_kind provider_openai = {
     .name = "openai",
     .create = create_openai,
     .close = upstream_close,
+    .keeps = upstream_keeps,
     .start = upstream_call_start,
     .pause = upstream_call_pause,
     .resume = upstream_call_resume,
@@ -165,6 +190,7 @@ const struct provider_kind provider_anthropic = {
     .name = "anthropic",
     .create = create_anthropic,
     .close = upstream_close,
+    .keeps = upstream_keeps,
     .start = upstream_call_start,
     .pause = upstream_call_pause,
     .resume = upstream_call_resume,

@@ -12,6 +12,7 @@ struct upstream {
     uv_loop_t *loop;               /* borrowed */
     const struct dialect *dialect; /* static */
     struct provider_options opts;  /* its strings are owned copies */
+    enum prefill prefill;          /* how a call goes on from half an answer */
     struct tc_buf url;             /* of the route, with its NUL */
     struct transfer_pool *pool;
     unsigned calls; /* not freed, or their timers not closed yet */
@@ -25,6 +26,11 @@ struct upstream {
 /* The key as it is in its file now, without white space around it: *out is owned by the caller, NULL if there is no
  * key file. TC_EIO: the file cannot be read; TC_ESYNTAX: it holds no key. Logged. */
 TC_MUST_USE int upstream_read_key(const struct upstream *u, char **out);
+
+size_t upstream_keeps(struct provider *p, const json_t *request, struct tc_str said, bool thought);
+
+/* The body of a request that goes on from `prefix` (may be empty): *out is the caller's. TC_EINVAL, TC_ENOMEM. */
+TC_MUST_USE int upstream_body(const struct upstream *u, char **out, const json_t *request, struct tc_str prefix);
 
 /* A call has let go of its last handle. */
 void upstream_call_gone(struct upstream *u);

@@ -227,6 +227,7 @@ static void fail_by_status(struct upstream_call *c) {
         .code = "upstream_status",
         .message = tc_buf_ok(&text) ? text.data : "The model server refused.",
         .recoverable = again,
+        .refused = fault_status_refuses(head->status),
         .retry_after_ms = retry_asked_ms(head->retry_after, head->retry_after_ms, tc_now_us() / 1000000),
     };
     fail(c, &end, again);
@@ -404,17 +405,6 @@ static void on_timer(uv_timer_t *timer) {
 
 /* ---- the call ---- */
 
-static int dump_body(struct upstream_call *c, const json_t *request, struct tc_str prefix) {
-    json_t *body;
-    int rc = c->up->dialect->body(&body, request, c->up->opts.model, prefix);
-
-    if (rc != 0)
-        return rc;
-    c->request = json_dumps(body, JSON_COMPACT);
-    json_decref(body);
-    return c->request ? 0 : TC_ENOMEM;
-}
-
 int upstream_call_start(struct provider_call **out, struct provider *p, json_t *request, struct tc_str prefix,
                         const char *gen, const struct provider_sink *sink, void *arg) {
     struct upstream *u = TC_CONTAINER_OF(p, struct upstream, base);
@@ -426,7 +416,7 @@ int upstream_call_start(struct provider_call **out, struct provider *p, json_t *
     c->sink = *sink;
     c->arg = arg;
     snprintf(c->gen, sizeof(c->gen), "%s", gen ? gen : "");
-    int rc = dump_body(c, request, prefix);
+    int rc = upstream_body(u, &c->request, request, prefix);
     if (rc != 0) {
         free(c);
         return rc;

@@ -6,6 +6,7 @@
 #include "base/utf8.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #define NAME_BYTES_MAX 1024U         /* tool ids and names, codes, kinds */
 #define NOTE_BYTES_MAX (64U * 1024U) /* a note's text, its data, an error's message, usage */
@@ -18,7 +19,8 @@ static int admit(struct tc_writer *w, size_t bytes) {
     int rc = may_say(w);
     if (rc < 0)
         return rc;
-    return bytes > w->publisher->opts.max_log_bytes - w->said_bytes ? TC_ETOOLARGE : 0;
+    size_t max = w->publisher->opts.max_log_bytes;
+    return w->said_bytes > max || bytes > max - w->said_bytes ? TC_ETOOLARGE : 0;
 }
 
 /* Something new waits in the outbox. */
@@ -132,19 +134,14 @@ int tc_writer_error(struct tc_writer *w, const char *code, struct tc_str message
     return say_event(w, &ev, 0);
 }
 
-/* Nothing was said by this attempt. */
-static bool is_fresh(const struct tc_writer *w) {
-    return w->lengths.count == 0 && w->tools.count == 0 && outbox_is_empty(&w->outbox) &&
-           window_last(&w->window) == w->base.seq;
-}
-
 int tc_writer_attempt(struct tc_writer *w, uint64_t try_no, const char *reason, const struct tc_kept *kept,
                       size_t kept_count) {
+    const size_t max = w->publisher->opts.max_log_bytes;
     uint64_t offset;
     int rc = may_say(w);
     if (rc < 0)
         return rc;
-    if (!is_fresh(w))
+    if (w->pieces > 0)
         return TC_ESTATE;
     if (kept_count > TC_KEPT_MAX)
         return TC_ETOOLARGE;
@@ -152,8 +149,12 @@ int tc_writer_attempt(struct tc_writer *w, uint64_t try_no, const char *reason, 
     ev.reason = tc_str_from(reason);
     ev.mode = kept_count ? TC_STR("continue") : TC_STR("restart");
     ev.from = w->base;
+    memset(&w->lengths, 0, sizeof(w->lengths));
+    w->said_bytes = 0;
     for (size_t i = 0; i < kept_count; i++) {
         ev.kept[ev.kept_count++] = kept[i];
+        /* Its bytes are not known here; they are not fewer. */
+        w->said_bytes += kept[i].length < max ? (size_t)kept[i].length : max;
         enum tc_kind kind = tc_str_is(kept[i].kind, "reasoning") ? TC_KIND_REASONING : TC_KIND_TEXT;
         if (kind == TC_KIND_TEXT && !tc_str_is(kept[i].kind, "text"))
             continue; /* a finished tool call stays as it is: nothing follows it */

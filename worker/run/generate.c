@@ -1,5 +1,7 @@
 /* Tokens from the provider into the log: one generation's run after its writer is open. Loop thread; part of job_run.
  *
+ * A takeover says so first (`attempt`), with what it keeps of the text, and the provider goes on behind that.
+ *
  * Happy path: start -> provider call -> its sink says everything to the writer -> finish. What fails says so in the
  * log (error, then done); a cancel stops the provider first and tells the log afterwards. */
 #include "base/clock.h"
@@ -138,6 +140,8 @@ static void on_note(void *arg, const char *kind, struct tc_str text, json_t *dat
     tc_buf_fini(&packed);
 }
 
+static void begin_anew(struct job_run *run);
+
 static uint64_t tokens_of(const struct job_run *run, const json_t *usage) {
     const json_t *n = json_object_get(usage, "output_tokens");
     if (json_is_integer(n) && json_integer_value(n) >= 0)
@@ -150,6 +154,12 @@ static void on_end(void *arg, const struct provider_end *end) {
     if (run->state != JOB_RUNNING)
         return;
     run->output_tokens = tokens_of(run, end->usage);
+    if (end->refused && run->going_on) {
+        tc_log(TC_LOG_WARN, "the model server does not go on, asking it anew", TC_LS("gen", run->gen),
+               TC_LS("message", end->message));
+        begin_anew(run);
+        return;
+    }
     if (strcmp(end->reason, "error") != 0) {
         finish(run, end->reason, end->usage);
         return;
@@ -162,7 +172,7 @@ static void on_end(void *arg, const struct provider_end *end) {
 
 /* ---- Beginning */
 
-static void call_provider(struct job_run *run) {
+static void call_provider(struct job_run *run, struct tc_str prefix) {
     static const struct provider_sink sink = {.on_begin = on_begin,
                                               .on_wait = on_wait,
                                               .on_text = on_text,
@@ -173,40 +183,79 @@ static void call_provider(struct job_run *run) {
         fail(run, "bad_request", "the stored request is not JSON", false, 0, NULL);
         return;
     }
-    int rc =
-        provider_call_start(&run->call, run->env->provider, run->request, (struct tc_str){"", 0}, run->gen, &sink, run);
+    int rc = provider_call_start(&run->call, run->env->provider, run->request, prefix, run->gen, &sink, run);
+    run->going_on = prefix.n > 0;
     if (rc < 0) {
         run->call = NULL;
         fail(run, rc == TC_EINVAL ? "bad_request" : "upstream_error", tc_strerror(rc), rc != TC_EINVAL, 0, NULL);
     }
 }
 
+/* Readers were told at once that the text goes on, so that a takeover that waits for its model server does not look
+ * dead; nothing wrong was shown by that. Now they are told that it does not. */
+static void begin_anew(struct job_run *run) {
+    generate_stop(run);
+    int rc = tc_writer_attempt(run->writer, run->tries, "continue_refused", NULL, 0);
+    tc_metrics_add(run->env->metrics, METRIC_TAKEOVERS, "restart", NULL, 1);
+    if (rc < 0)
+        give_up(run, rc);
+    else
+        call_provider(run, TC_STR(""));
+}
+
+static const char *attempt_reason(const struct job_run *run) {
+    if (run->reopened > 0)
+        return "log_lost";
+    return run->deliveries > 1 ? "worker_lost" : "handed_back";
+}
+
+static int say_attempt(struct job_run *run, struct tc_str *prefix) {
+    struct past_keeps keeps = {0};
+    const char *why = "the client wants it so";
+    bool goes_on =
+        run->on_crash == CRASH_CONTINUE && past_keep(&run->recall.past, run->env->provider, run->request, &keeps, &why);
+    const char *mode = goes_on ? "continue" : "restart";
+    tc_log(TC_LOG_INFO, "taken over", TC_LS("gen", run->gen), TC_LS("reason", attempt_reason(run)), TC_LS("mode", mode),
+           TC_LS("why", goes_on ? "" : why), TC_LI("kept_bytes", keeps.text.n), TC_LI("deliveries", run->deliveries),
+           TC_LI("attempt", run->tries));
+    tc_metrics_add(run->env->metrics, METRIC_TAKEOVERS, mode, NULL, 1);
+    *prefix = keeps.text;
+    return tc_writer_attempt(run->writer, run->tries, attempt_reason(run), keeps.kept, keeps.kept_count);
+}
+
+/* Some generations are over as soon as somebody looks at them; what was said of them stays. */
+static bool is_over(struct job_run *run, bool takeover) {
+    bool crashed = takeover && run->deliveries > 1 && run->reopened == 0;
+    if (takeover && run->recall.past.error_is_end)
+        finish(run, "error", NULL); /* the one before died between the two */
+    else if (run->deliveries > (uint64_t)run->env->opts->max_attempts)
+        fail(run, "too_many_attempts", "every worker that tried this generation failed", false, 0, NULL);
+    else if (crashed && run->on_crash == CRASH_FAIL)
+        fail(run, "worker_lost", "the worker of this generation was lost", true, 0, NULL);
+    else if (run->cancelled_by)
+        generate_cancel(run, run->cancelled_by);
+    else
+        return false;
+    return true;
+}
+
 void generate_begin(struct job_run *run, bool takeover) {
+    struct tc_str prefix = TC_STR("");
     int rc = 0;
     run->began_us = tc_mono_us();
     run->first_us = run->last_us = run->output_tokens = 0;
     if (run->abandon_ms >= 0)
         lease_watch_viewers(&run->lease, run->env->opts->prefix, run->gen, run->abandon_ms);
-    if (run->deliveries > (uint64_t)run->env->opts->max_attempts) {
-        fail(run, "too_many_attempts", "every worker that tried this generation failed", false, 0, NULL);
+    if (is_over(run, takeover))
         return;
-    }
-    if (takeover && run->fail_on_crash) {
-        fail(run, "worker_lost", "the worker of this generation was lost", true, 0, NULL);
-        return;
-    }
     if (takeover)
-        rc = tc_writer_attempt(run->writer, run->tries, run->attempt_reason, NULL, 0);
-    if (rc == 0 && run->cancelled_by) {
-        generate_cancel(run, run->cancelled_by);
-        return;
-    }
+        rc = say_attempt(run, &prefix);
     if (rc == 0)
         rc = tc_writer_start(run->writer, run->model, provider_kind(run->env->provider));
     if (rc < 0)
         give_up(run, rc);
     else
-        call_provider(run);
+        call_provider(run, prefix);
 }
 
 /* ---- The end */

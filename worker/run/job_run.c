@@ -1,8 +1,9 @@
 /* What becomes of a job: read, checked, opened, watched, acknowledged. See job_run.h for the states.
  *
  * Happy path: meta -> writer -> generate.c -> on_finished (the slot is free) -> settle time -> a look that agrees ->
- * acknowledged. A fenced run neither renews nor acknowledges (rule 8); a deleted generation is acknowledged and
- * dropped; where Redis lost more than the writer can repeat, the run begins a new attempt of its own. */
+ * acknowledged. What an earlier worker began is read first (recall.c). A fenced run neither renews nor acknowledges
+ * (rule 8); a deleted generation is acknowledged and dropped; where Redis lost more than the writer can repeat, the run
+ * begins a new attempt of its own. */
 #include "run/job_run.h"
 
 #include "base/clock.h"
@@ -22,7 +23,8 @@
 
 static const unsigned allowed[JOB_STATES] = {
     [JOB_LOADING] = TO(JOB_OPENING) | TO(JOB_ENDING),
-    [JOB_OPENING] = TO(JOB_RUNNING) | TO(JOB_SETTLING) | TO(JOB_ENDING),
+    [JOB_OPENING] = TO(JOB_RECALLING) | TO(JOB_RUNNING) | TO(JOB_SETTLING) | TO(JOB_ENDING),
+    [JOB_RECALLING] = TO(JOB_RUNNING) | TO(JOB_REOPENING) | TO(JOB_ENDING),
     [JOB_RUNNING] = TO(JOB_FINISHING) | TO(JOB_REOPENING) | TO(JOB_ENDING),
     [JOB_FINISHING] = TO(JOB_SETTLING) | TO(JOB_REOPENING) | TO(JOB_ENDING),
     [JOB_SETTLING] = TO(JOB_REOPENING) | TO(JOB_ENDING),
@@ -37,8 +39,8 @@ void job_set_state(struct job_run *run, enum job_state state) {
 }
 
 const char *job_state_name(enum job_state state) {
-    static const char *const names[JOB_STATES] = {"opening",  "opening", "running", "running",
-                                                  "settling", "opening", "ending"};
+    static const char *const names[JOB_STATES] = {"opening", "opening",  "opening", "running",
+                                                  "running", "settling", "opening", "ending"};
     return names[state];
 }
 
@@ -54,19 +56,22 @@ void job_free_slot(struct job_run *run) {
 /* ---- Ending */
 
 static void maybe_gone(struct job_run *run) {
-    if (run->state != JOB_ENDING || run->writer || !run->lease_closed || run->pending > 0)
+    if (run->state != JOB_ENDING || run->writer || !run->lease_closed || run->pending > 0 || run->recall.reading)
         return;
     json_decref(run->request);
     run->env->on_gone(run->env->arg, run);
 }
 
+static void maybe_reopen(struct job_run *run) {
+    if (run->state == JOB_REOPENING && !run->writer && !run->recall.reading)
+        open_writer(run);
+}
+
 static void on_writer_closed(void *arg) {
     struct job_run *run = arg;
     run->writer = NULL;
-    if (run->state == JOB_REOPENING)
-        open_writer(run);
-    else
-        maybe_gone(run);
+    maybe_reopen(run);
+    maybe_gone(run);
 }
 
 static void on_lease_closed(void *arg) {
@@ -90,6 +95,7 @@ void job_run_end(struct job_run *run, enum job_outcome outcome) {
     bool closing_writer = run->state == JOB_REOPENING;
     job_set_state(run, JOB_ENDING);
     generate_stop(run);
+    (void)recall_forget(&run->recall);
     settle_job(run, outcome);
     if (run->writer && !closing_writer)
         tc_writer_close(run->writer, on_writer_closed, run);
@@ -120,6 +126,31 @@ static void settle(struct job_run *run) {
     job_free_slot(run);
 }
 
+static void on_recalled(void *arg) {
+    struct job_run *run = arg;
+    if (run->state != JOB_RECALLING) {
+        maybe_reopen(run);
+        maybe_gone(run);
+        return;
+    }
+    job_set_state(run, JOB_RUNNING);
+    generate_begin(run, true);
+    (void)recall_forget(&run->recall);
+}
+
+/* The log ends with `last`, which is mine to go on from. */
+static void begin(struct job_run *run, struct tc_position last) {
+    char log[TC_KEY_MAX];
+    if (last.seq <= 1) {
+        job_set_state(run, JOB_RUNNING);
+        generate_begin(run, false);
+        return;
+    }
+    job_set_state(run, JOB_RECALLING);
+    tc_key_gen(log, run->env->opts->prefix, TC_KEY_LOG, run->gen);
+    recall_start(&run->recall, run->env->redis, log, last, (size_t)run->env->opts->max_log_bytes, on_recalled, run);
+}
+
 static void on_open(void *arg, int err, struct tc_position last, bool ended) {
     struct job_run *run = arg;
     if (run->state == JOB_ENDING)
@@ -131,8 +162,7 @@ static void on_open(void *arg, int err, struct tc_position last, bool ended) {
     } else if (ended) {
         settle(run); /* its worker died before it could acknowledge the job */
     } else {
-        job_set_state(run, JOB_RUNNING);
-        generate_begin(run, last.seq > 1);
+        begin(run, last);
     }
 }
 
@@ -147,8 +177,9 @@ static void on_pressure(void *arg, bool stop) {
 static void reopen(struct job_run *run) {
     job_set_state(run, JOB_REOPENING);
     generate_stop(run);
+    (void)recall_forget(&run->recall);
     run->tries++;
-    run->attempt_reason = "log_lost";
+    run->reopened++;
     tc_writer_close(run->writer, on_writer_closed, run);
 }
 
@@ -158,7 +189,7 @@ static void on_lost(void *arg, int err) {
         return;
     if (err == TC_EGONE)
         drop(run, "log is gone");
-    else if (err == TC_EAGAIN && run->tries < (uint64_t)run->env->opts->max_attempts)
+    else if (err == TC_EAGAIN && run->reopened < (uint64_t)run->env->opts->max_attempts)
         reopen(run);
     else
         leave(run, err);
@@ -235,6 +266,12 @@ static void set_job(struct job_run *run) {
         run->pending++;
 }
 
+static enum crash_policy policy_of(struct tc_str name) {
+    if (tc_str_is(name, "fail"))
+        return CRASH_FAIL;
+    return tc_str_is(name, "restart") ? CRASH_RESTART : CRASH_CONTINUE;
+}
+
 static void take_meta(struct job_run *run, const redisReply *r) {
     struct tc_str request = tc_reply_str(r->element[META_REQUEST]);
     struct tc_str model = tc_reply_str(r->element[META_MODEL]);
@@ -242,7 +279,7 @@ static void take_meta(struct job_run *run, const redisReply *r) {
     if (model.n == 0 && run->env->opts->model)
         model = tc_str_from(run->env->opts->model);
     snprintf(run->model, sizeof(run->model), "%.*s", (int)model.n, model.n ? model.p : "");
-    run->fail_on_crash = tc_str_is(tc_reply_str(r->element[META_ON_CRASH]), "fail");
+    run->on_crash = policy_of(tc_reply_str(r->element[META_ON_CRASH]));
     uint64_t abandon = number_or(tc_reply_str(r->element[META_ON_ABANDON]), UINT64_MAX);
     run->abandon_ms = abandon == UINT64_MAX ? -1 : (int64_t)abandon;
     uint64_t tries = number_or(tc_reply_str(r->element[META_TRIES]), 0) + 1;
@@ -283,6 +320,11 @@ static void on_tick(void *arg) {
     struct job_run *run = arg;
     if (run->state == JOB_LOADING)
         load(run);
+    else if (run->state == JOB_RECALLING)
+        recall_again(&run->recall);
+    /* A Redis that refuses the fence for a while is no reason for another worker to wait for the same. */
+    if (run->state == JOB_OPENING)
+        lease_renew(&run->lease);
     else if (run->writer && tc_writer_check(run->writer) < 0)
         return; /* not now; a lost lease is found out by the fence */
 }
@@ -295,12 +337,11 @@ void job_run_start(struct job_run *run, const struct job_env *env, const char *j
                    uint64_t deliveries) {
     static const struct lease_callbacks cbs = {.on_tick = on_tick, .on_abandoned = on_abandoned};
     run->env = env;
-    run->attempt_reason = "worker_lost";
     run->deliveries = deliveries;
     run->abandon_ms = -1;
     snprintf(run->job, sizeof(run->job), "%s", job);
     snprintf(run->gen, sizeof(run->gen), "%s", gen);
     tc_key_gen(run->meta, env->opts->prefix, TC_KEY_META, gen);
-    lease_start(&run->lease, env->loop, env->jobs, env->redis, run->job, env->opts->lease_ms, &cbs, run);
+    lease_start(&run->lease, env->loop, env->jobs, env->redis, run->job, deliveries, env->opts->lease_ms, &cbs, run);
     load(run);
 }

@@ -1,14 +1,17 @@
 /* One job on this worker: from its entry in the queue to its acknowledgement. job_run.c decides what becomes of the
  * job, generate.c carries tokens from the provider to the log. Loop thread; owned by the worker until on_gone.
  *
- *   LOADING --meta read--> OPENING --fenced--> RUNNING --finish said--> FINISHING --acknowledged--> SETTLING --.
- *      |                    ^  |  ^               | part of the log lost    |                          |      |
- *      |                    |  |  '---REOPENING<--'-------------------------'--------------------------'      |
- *      |                    |  '--log has done-----------------------------------------------> SETTLING       |
- *      '--- dropped ------> ENDING <--- fenced, gone, refused, handed back --- any           (log agrees) ----'
+ *                              .--begun before--> RECALLING --log read--.
+ *                              |                     |                  v
+ *   LOADING --meta read--> OPENING --fenced----------|-------------> RUNNING --finish said--> FINISHING --acked-.
+ *      |                    ^  |  ^                  | part of the log  |                       |               v
+ *      |                    |  |  '---REOPENING<-----'----was lost------'-----------------------'----------- SETTLING
+ *      |                    |  '--log has done--> SETTLING                                    (log agrees) -----|
+ *      '--- dropped ------> ENDING <--- fenced, gone, refused, handed back --- any <----------------------------'
  *
- * Waits: LOADING for meta (again at each tick), OPENING for the writer, RUNNING for the provider, FINISHING for the
- * last acknowledgement, SETTLING for the settle time and a look that agrees, REOPENING and ENDING for closes. */
+ * Waits: LOADING for meta and RECALLING for the log (again at each tick), OPENING for the writer, RUNNING for the
+ * provider, FINISHING for the last acknowledgement, SETTLING for the settle time and a look that agrees, REOPENING and
+ * ENDING for closes and answers. */
 #ifndef WORKER_RUN_JOB_RUN_H
 #define WORKER_RUN_JOB_RUN_H
 
@@ -17,6 +20,7 @@
 #include "run/jobs.h"
 #include "run/lease.h"
 #include "run/options.h"
+#include "run/recall.h"
 #include "tokencast/publish.h"
 
 struct tc_metrics;
@@ -25,12 +29,20 @@ struct job_run;
 enum job_state {
     JOB_LOADING = 0,
     JOB_OPENING,
+    JOB_RECALLING,
     JOB_RUNNING,
     JOB_FINISHING,
     JOB_SETTLING,
     JOB_REOPENING,
     JOB_ENDING,
     JOB_STATES
+};
+
+/* What becomes of an answer whose worker died. */
+enum crash_policy {
+    CRASH_CONTINUE = 0, /* from where it broke off, if the provider can */
+    CRASH_RESTART,
+    CRASH_FAIL
 };
 
 enum job_outcome {
@@ -60,9 +72,9 @@ struct job_run {
     char job[TC_POSITION_MAX];
     char gen[TC_ID_MAX + 1];
     char meta[TC_KEY_MAX];
-    uint64_t deliveries;        /* how often the job was given to a worker */
-    uint64_t tries;             /* of the generation, this one included; for people */
-    const char *attempt_reason; /* static; why this try follows another */
+    uint64_t deliveries; /* how often the job was given to a worker, hand-backs not counted */
+    uint64_t tries;      /* of the generation, this one included; for people */
+    uint64_t reopened;   /* attempts that this run began anew, because Redis lost a part of the log */
     struct lease lease;
     int pending; /* unanswered reads of meta */
     bool lease_closed;
@@ -70,11 +82,13 @@ struct job_run {
 
     json_t *request; /* owned; NULL: what was posted is not JSON */
     char model[128];
-    bool fail_on_crash;
+    enum crash_policy on_crash;
     int64_t abandon_ms; /* -1: viewers do not matter */
 
     struct tc_writer *writer;             /* owned; NULL before opening and after its close */
+    struct recall recall;                 /* what was said before; filled when RUNNING begins */
     struct provider_call *call;           /* owned; NULL unless tokens are awaited */
+    bool going_on;                        /* `call` goes on from a prefix */
     const char *cancelled_by;             /* "client", "viewers"; NULL: nobody has */
     uint64_t began_us, first_us, last_us; /* monotonic: RUNNING, first and last piece */
     uint64_t output_tokens;

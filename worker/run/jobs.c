@@ -16,11 +16,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define GROUP    "workers"
-#define NOBODY   "handed-back" /* consumer that holds jobs nobody works on */
-#define BLOCK_MS 500           /* also what a stop may have to wait for */
-#define TAKE_MAX 16            /* jobs taken by one read: leaves some for other workers */
-#define RETRY_MS 500
+#define GROUP        "workers"
+#define NOBODY       "handed-back" /* consumer that holds jobs nobody works on */
+#define BLOCK_MS     500           /* also what a stop may have to wait for */
+#define TAKE_MAX     16            /* jobs taken by one read: leaves some for other workers */
+#define RETRY_MS     500
+#define CLAIM_MAX_MS 1000
 
 struct jobs {
     struct tc_redis *blocking, *redis; /* borrowed */
@@ -31,6 +32,8 @@ struct jobs {
     char consumer[TC_ID_MAX + 1];
     int64_t lease_ms;
     char cursor[TC_POSITION_MAX]; /* where the next claim goes on */
+    bool linked;                  /* there was a link before */
+    bool hold_claims;             /* the link is new: who renews must have had time to */
     bool grouped;                 /* the group exists on this link */
     bool claim_due;
     bool stopped, closing;
@@ -49,7 +52,15 @@ struct claimed {
     char gen[TC_ID_MAX + 1];
 };
 
+/* A job to be handed back, if it is still this worker's. */
+struct handed {
+    struct jobs *jobs;
+    char job[TC_POSITION_MAX];
+    uint64_t deliveries;
+};
+
 static void next(struct jobs *j);
+static void on_claim_due(uv_timer_t *timer);
 
 static struct tc_str route(const struct jobs *j) {
     return tc_str_from(j->key);
@@ -104,10 +115,11 @@ static void tell(struct jobs *j, int rc) {
     j->pending += rc == 0;
 }
 
-void jobs_renew(struct jobs *j, const char *job) {
-    /* JUSTID: plain XCLAIM counts as a delivery, and long jobs would look like killers. */
-    tell(j, tc_redis_command(j->redis, route(j), on_told, j, "XCLAIM %s " GROUP " %s 0 %s JUSTID", j->key, j->consumer,
-                             job));
+void jobs_renew(struct jobs *j, const char *job, uint64_t deliveries) {
+    /* JUSTID: plain XCLAIM counts as a delivery, and long jobs would look like killers. A claim that Redis executed
+     * when its link was dead already killed nobody: the count is put back. */
+    tell(j, tc_redis_command(j->redis, route(j), on_told, j, "XCLAIM %s " GROUP " %s 0 %s RETRYCOUNT %llu JUSTID",
+                             j->key, j->consumer, job, (unsigned long long)deliveries));
 }
 
 void jobs_ack(struct jobs *j, const char *job) {
@@ -115,17 +127,49 @@ void jobs_ack(struct jobs *j, const char *job) {
     tell(j, tc_redis_command(j->redis, route(j), on_told, j, "XDEL %s %s", j->key, job));
 }
 
-void jobs_hand_back(struct jobs *j, const char *job, uint64_t deliveries) {
-    /* Nothing killed this delivery: it is not to count against the job. */
-    unsigned long long before = deliveries > 0 ? deliveries - 1 : 0;
+/* Nothing killed this delivery: it is not to count against the job. */
+static void give_away(struct jobs *j, const struct handed *h) {
+    unsigned long long before = h->deliveries > 0 ? h->deliveries - 1 : 0;
     tell(j, tc_redis_command(j->redis, route(j), on_told, j,
-                             "XCLAIM %s " GROUP " " NOBODY " 0 %s IDLE %lld RETRYCOUNT %llu JUSTID", j->key, job,
+                             "XCLAIM %s " GROUP " " NOBODY " 0 %s IDLE %lld RETRYCOUNT %llu JUSTID", j->key, h->job,
                              (long long)j->lease_ms * 2, before));
+}
+
+static void on_owner(void *arg, int err, const redisReply *reply) {
+    struct handed *h = arg;
+    struct jobs *j = h->jobs;
+    j->pending--;
+    if (err == 0 && reply->type == REDIS_REPLY_ARRAY && reply->elements == 1)
+        give_away(j, h);
+    free(h);
+    maybe_closed(j);
+}
+
+void jobs_hand_back(struct jobs *j, const char *job, uint64_t deliveries) {
+    /* A worker that was stopped past its lease and is asked to end before it notices must not take the job from the
+     * one that runs it now. */
+    struct handed *h = calloc(1, sizeof(*h));
+    if (!h)
+        return; /* the lease runs out */
+    h->jobs = j;
+    h->deliveries = deliveries;
+    snprintf(h->job, sizeof(h->job), "%s", job);
+    int rc = tc_redis_command(j->redis, route(j), on_owner, h, "XPENDING %s " GROUP " %s %s 1 %s", j->key, job, job,
+                              j->consumer);
+    if (rc < 0)
+        free(h);
+    tell(j, rc);
 }
 
 /* ---- The round */
 
 static void retry_later(struct jobs *j);
+
+/* What was handed back waits for no lease: it is looked for often. */
+static uint64_t claim_period(int64_t lease_ms) {
+    uint64_t third = (uint64_t)lease_ms / 3;
+    return third < CLAIM_MAX_MS ? third : CLAIM_MAX_MS;
+}
 
 /* rc is what tc_redis_command said. Without a link, on_up begins anew. */
 static void sent(struct jobs *j, int rc) {
@@ -254,12 +298,22 @@ static void on_claim(void *arg, int err, const redisReply *reply) {
     next(j);
 }
 
+/* While Redis was away nobody could renew, and every job looks abandoned: those that are not get a lease's time. */
+static void begin_claims(struct jobs *j) {
+    if (!j->hold_claims) {
+        j->claim_due = true;
+        return;
+    }
+    j->hold_claims = false;
+    uv_timer_start(&j->claim_timer, on_claim_due, (uint64_t)j->lease_ms, claim_period(j->lease_ms));
+}
+
 static void on_group(void *arg, int err, const redisReply *reply) {
     struct jobs *j = arg;
     if (!round_reply(j, err, reply))
         return;
     j->grouped = true;
-    j->claim_due = true;
+    begin_claims(j);
     if (!j->closing)
         j->cbs.on_ready(j->arg);
     next(j);
@@ -310,6 +364,9 @@ static void on_claim_due(uv_timer_t *timer) {
 static void on_up(void *arg) {
     struct jobs *j = arg;
     j->grouped = false;
+    j->hold_claims = j->linked;
+    j->linked = true;
+    j->claim_due = false;
     uv_timer_stop(&j->retry_timer);
     next(j);
 }
@@ -337,8 +394,7 @@ int jobs_create(struct jobs **out, uv_loop_t *loop, struct tc_redis *blocking, s
     uv_timer_init(loop, &j->retry_timer);
     j->claim_timer.data = j->retry_timer.data = j;
     j->handles = 2;
-    uint64_t third = (uint64_t)opts->lease_ms / 3;
-    uv_timer_start(&j->claim_timer, on_claim_due, third, third);
+    uv_timer_start(&j->claim_timer, on_claim_due, claim_period(opts->lease_ms), claim_period(opts->lease_ms));
     *out = j;
     next(j);
     return 0;

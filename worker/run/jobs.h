@@ -35,9 +35,10 @@ TC_MUST_USE int jobs_create(struct jobs **out, uv_loop_t *loop, struct tc_redis 
 void jobs_kick(struct jobs *j); /* a slot is free again */
 void jobs_stop(struct jobs *j); /* takes no more; what a running read still brings is handed back at once */
 
-void jobs_renew(struct jobs *j, const char *job); /* the lease begins anew */
-void jobs_ack(struct jobs *j, const char *job);   /* over: leaves the queue */
-/* Any worker may claim it at once; the `deliveries`th delivery is not counted. */
+/* The lease begins anew. The job counts as given out `deliveries` times, whatever was claimed on a dead link. */
+void jobs_renew(struct jobs *j, const char *job, uint64_t deliveries);
+void jobs_ack(struct jobs *j, const char *job); /* over: leaves the queue */
+/* Any worker may claim it at once; the `deliveries`th delivery is not counted. Somebody else's job stays theirs. */
 void jobs_hand_back(struct jobs *j, const char *job, uint64_t deliveries);
 
 /* Stops; cb once, when every command has been answered or failed; then the memory is gone. */

@@ -28,11 +28,12 @@ static void on_timer(uv_timer_t *timer) {
 }
 
 void lease_start(struct lease *l, uv_loop_t *loop, struct jobs *jobs, struct tc_redis *redis, const char *job,
-                 int64_t lease_ms, const struct lease_callbacks *cbs, void *arg) {
+                 uint64_t deliveries, int64_t lease_ms, const struct lease_callbacks *cbs, void *arg) {
     memset(l, 0, sizeof(*l));
     l->jobs = jobs;
     l->redis = redis;
     l->job = job;
+    l->deliveries = deliveries;
     l->cbs = *cbs;
     l->arg = arg;
     l->abandon_ms = -1;
@@ -115,7 +116,7 @@ static void ask_viewers(struct lease *l) {
 }
 
 void lease_renew(struct lease *l) {
-    jobs_renew(l->jobs, l->job);
+    jobs_renew(l->jobs, l->job, l->deliveries);
     if (l->abandon_ms >= 0)
         ask_viewers(l);
 }

@@ -20,6 +20,7 @@ struct lease {
     struct jobs *jobs;      /* borrowed */
     struct tc_redis *redis; /* borrowed */
     const char *job;        /* borrowed */
+    uint64_t deliveries;    /* of the job, this one included */
     struct lease_callbacks cbs;
     void *arg;
     char viewers[TC_KEY_MAX];
@@ -34,7 +35,7 @@ struct lease {
 };
 
 void lease_start(struct lease *l, uv_loop_t *loop, struct jobs *jobs, struct tc_redis *redis, const char *job,
-                 int64_t lease_ms, const struct lease_callbacks *cbs, void *arg);
+                 uint64_t deliveries, int64_t lease_ms, const struct lease_callbacks *cbs, void *arg);
 
 /* From now on viewers of `gen` are counted at each renewal; none for `abandon_ms` and two renewals: on_abandoned. */
 void lease_watch_viewers(struct lease *l, const char *prefix, const char *gen, int64_t abandon_ms);

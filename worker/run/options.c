@@ -32,6 +32,8 @@ const struct tc_option worker_option_table[] = {
     {"api-key-file", TC_OPT_STRING, AT(api_key_file), NULL, 0, 0, NULL,
      "File with the model server's key; read again for every generation"},
     {"model", TC_OPT_STRING, AT(model), NULL, 0, 0, NULL, "Model for requests that name none"},
+    {"continue", TC_OPT_CHOICE, AT(going_on), "auto", 0, 0, "auto|never|prefill|vllm",
+     "How the model server goes on from half an answer; auto: Anthropic's does, others begin anew"},
     {"replay-file", TC_OPT_STRING, AT(replay_file), NULL, 0, 0, NULL,
      "UTF-8 text for the replay provider; default: a text that is built in"},
     {"replay-rate", TC_OPT_INT, AT(replay_rate), "30", 1, 1000000, NULL, "Tokens per second of the replay provider"},
@@ -90,6 +92,8 @@ int worker_options_check(const struct worker_options *o, struct tc_buf *err) {
         return complain(err, "upstream is needed unless provider is replay");
     if (strcmp(o->provider, "replay") == 0 && o->upstream)
         return complain(err, "upstream is given, but provider is replay: say openai or anthropic");
+    if (strcmp(o->going_on, "vllm") == 0 && strcmp(o->provider, "openai") != 0)
+        return complain(err, "continue=vllm is for provider openai");
     if (!o->redis_cert_file != !o->redis_key_file)
         return complain(err, "redis-cert-file and redis-key-file belong together");
     return 0;

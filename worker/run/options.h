@@ -13,7 +13,7 @@ struct worker_options {
     bool redis_tls_insecure;
     const char *prefix, *queue, *name;
 
-    const char *provider, *upstream, *api_key_file, *model, *replay_file;
+    const char *provider, *upstream, *api_key_file, *model, *going_on, *replay_file;
     int64_t replay_rate;                                        /* tokens per second */
     int64_t connect_timeout, first_token_timeout, idle_timeout; /* milliseconds, as all durations */
     int64_t max_retries;

@@ -249,6 +249,7 @@ static int start_provider(struct worker *w) {
                                        .upstream = o->upstream,
                                        .api_key_file = o->api_key_file,
                                        .model = o->model,
+                                       .going_on = o->going_on,
                                        .replay_file = o->replay_file,
                                        .replay_rate = (double)o->replay_rate,
                                        .connect_timeout_ms = o->connect_timeout,

@@ -10,14 +10,14 @@
 
 #include <cmocka.h>
 
-static json_t *build(const char *request, const char *prefix, int want) {
+static json_t *build(const char *request, int want) {
     json_error_t where;
     json_t *root = json_loads(request, 0, &where), *body = NULL;
 
     if (!root)
         fail_msg("%s", where.text);
     json_t *before = json_deep_copy(root);
-    assert_int_equal(dialect_anthropic.body(&body, root, "claude", tc_str_from(prefix)), want);
+    assert_int_equal(dialect_anthropic.body(&body, root, "claude"), want);
     assert_true(json_equal(root, before)); /* the client's request is not ours to change */
     json_decref(before);
     json_decref(root);
@@ -25,7 +25,7 @@ static json_t *build(const char *request, const char *prefix, int want) {
 }
 
 static void check(const char *request, const char *member, const char *want) {
-    json_t *body = build(request, "", 0);
+    json_t *body = build(request, 0);
     json_t *value = json_object_get(body, member);
     char *got = value ? json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY) : strdup("absent");
 
@@ -119,29 +119,13 @@ static void images_are_translated(void **state) {
           "\"data\":\"QUI=\"}},{\"type\":\"image\",\"source\":{\"type\":\"url\",\"url\":\"https://x/y.png\"}}]}]");
 }
 
-static void prefix_becomes_the_last_turn(void **state) {
-    (void)state;
-    json_t *body = build("{\"prompt\":\"x\"}", "Once upon", 0);
-    json_t *last = json_array_get(json_object_get(body, "messages"), 1);
-    assert_string_equal(json_string_value(json_object_get(last, "role")), "assistant");
-    assert_string_equal(json_string_value(json_object_get(last, "content")), "Once upon");
-    json_decref(body);
-}
-
-static void prefix_that_cannot_be_prefilled_is_refused(void **state) {
-    (void)state;
-    assert_null(build("{\"prompt\":\"x\"}", "Once ", TC_EINVAL));
-    assert_null(build("{\"prompt\":\"x\",\"options\":{\"thinking\":{\"type\":\"enabled\"}}}", "Once", TC_EINVAL));
-    assert_null(build("{\"prompt\":\"x\",\"options\":{\"tools\":[{\"name\":\"f\"}]}}", "Once", TC_EINVAL));
-}
-
 static void nonsense_in_messages_does_no_harm(void **state) {
     (void)state;
     json_t *body = build("{\"messages\":[1,null,\"x\",{},{\"role\":5},{\"role\":\"tool\"},{\"role\":\"assistant\","
                          "\"tool_calls\":[1,{\"function\":{\"arguments\":\"[\"}}]},{\"role\":\"user\",\"content\":[1,{"
                          "\"type\":\"image_url\"},{\"type\":\"image_url\",\"image_url\":\"data:,\"}]}],\"options\":{"
                          "\"tools\":[1,{\"function\":{}}],\"tool_choice\":7,\"stop\":3,\"system\":4}}",
-                         "", 0);
+                         0);
     json_decref(body);
 }
 
@@ -153,8 +137,6 @@ int main(void) {
         cmocka_unit_test(tools_are_translated),
         cmocka_unit_test(tool_turns_are_translated),
         cmocka_unit_test(images_are_translated),
-        cmocka_unit_test(prefix_becomes_the_last_turn),
-        cmocka_unit_test(prefix_that_cannot_be_prefilled_is_refused),
         cmocka_unit_test(nonsense_in_messages_does_no_harm),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -180,7 +180,7 @@ static void jobs_renewed_are_not_claimed(void **state) {
     publish_rig_until_true(&rig, has_one, &a);
     taker_start(&b, "w2", 1);
     for (int i = 0; i < 20; i++) {
-        jobs_renew(a.jobs, a.job[0]);
+        jobs_renew(a.jobs, a.job[0], a.deliveries[0]);
         publish_rig_run(&rig, LEASE_MS / 6);
     }
     assert_int_equal(b.taken, 0);

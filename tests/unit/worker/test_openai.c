@@ -10,12 +10,12 @@
 
 #include <cmocka.h>
 
-static int build(char **out, const char *request, const char *model, const char *prefix) {
+static int build(char **out, const char *request, const char *model) {
     json_t *root = json_loads(request, 0, NULL), *body = NULL;
 
     assert_non_null(root);
     json_t *before = json_deep_copy(root);
-    int rc = dialect_openai.body(&body, root, model, tc_str_from(prefix));
+    int rc = dialect_openai.body(&body, root, model);
     assert_true(json_equal(root, before));
     *out = rc == 0 ? json_dumps(body, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
     json_decref(body);
@@ -27,7 +27,7 @@ static int build(char **out, const char *request, const char *model, const char 
 static void check(const char *request, const char *want) {
     char *got;
 
-    assert_int_equal(build(&got, request, "default", ""), 0);
+    assert_int_equal(build(&got, request, "default"), 0);
     assert_string_equal(got, want);
     free(got);
 }
@@ -52,17 +52,10 @@ static void request_without_model_or_messages_is_refused(void **state) {
     char *got;
 
     (void)state;
-    assert_int_equal(build(&got, "{\"prompt\":\"Hi\"}", NULL, ""), TC_EINVAL);
-    assert_int_equal(build(&got, "{\"model\":\"m\"}", NULL, ""), TC_EINVAL);
-    assert_int_equal(build(&got, "{\"model\":\"m\",\"messages\":[]}", NULL, ""), TC_EINVAL);
-    assert_int_equal(build(&got, "{\"model\":7,\"prompt\":\"x\",\"options\":[]}", NULL, ""), TC_EINVAL);
-}
-
-static void prefix_is_refused(void **state) {
-    char *got;
-
-    (void)state;
-    assert_int_equal(build(&got, "{\"prompt\":\"Hi\"}", "m", "Once"), TC_EINVAL);
+    assert_int_equal(build(&got, "{\"prompt\":\"Hi\"}", NULL), TC_EINVAL);
+    assert_int_equal(build(&got, "{\"model\":\"m\"}", NULL), TC_EINVAL);
+    assert_int_equal(build(&got, "{\"model\":\"m\",\"messages\":[]}", NULL), TC_EINVAL);
+    assert_int_equal(build(&got, "{\"model\":7,\"prompt\":\"x\",\"options\":[]}", NULL), TC_EINVAL);
 }
 
 int main(void) {
@@ -70,7 +63,6 @@ int main(void) {
         cmocka_unit_test(prompt_becomes_one_user_message),
         cmocka_unit_test(options_are_merged_but_never_win),
         cmocka_unit_test(request_without_model_or_messages_is_refused),
-        cmocka_unit_test(prefix_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -72,12 +72,23 @@ static void options_certificate_needs_its_key(void **state) {
     assert_int_equal(read_options("--provider=replay", "--redis-cert-file=c.pem", "--redis-key-file=k.pem"), 0);
 }
 
+static void options_vllm_is_a_way_of_openai(void **state) {
+    (void)state;
+    assert_int_equal(read_options("--upstream=http://h/v1", "--continue=vllm", NULL), 0);
+    assert_string_equal(opts.going_on, "vllm");
+    assert_int_equal(read_options("--provider=replay", NULL, NULL), 0);
+    assert_string_equal(opts.going_on, "auto");
+    assert_int_equal(read_options("--provider=replay", "--continue=vllm", NULL), TC_EINVAL);
+    assert_int_equal(read_options("--provider=replay", "--continue=perhaps", NULL), TC_EINVAL);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(options_defaults_are_valid_and_replay),
         cmocka_unit_test(options_provider_needs_an_upstream),
         cmocka_unit_test(options_names_that_end_in_keys_are_checked),
         cmocka_unit_test(options_certificate_needs_its_key),
+        cmocka_unit_test(options_vllm_is_a_way_of_openai),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

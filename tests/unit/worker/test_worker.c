@@ -232,6 +232,142 @@ static void worker_takes_over_and_restarts(void **state) {
     stop();
 }
 
+/* The request of dead_worker() has an answer that "zero" is no part of. */
+static void worker_takes_over_and_restarts_what_the_provider_does_not_know(void **state) {
+    (void)state;
+    dead_worker("continue");
+    start();
+    await("done stop");
+    assert_non_null(strstr(publish_rig_log(&rig, "gen_a"), "3 attempt worker_lost\n4 start \n5 delta 0 one"));
+    assert_string_equal(publish_rig_text(&rig, "gen_a"), "one two");
+    stop();
+}
+
+static void append(const char *position, const struct tc_event *ev) {
+    struct tc_buf e;
+    tc_buf_init(&e, 0);
+    tc_event_encode(&e, ev);
+    publish_rig_do(&rig, "XADD tc:{gen_a}:log %s e %b", position, e.data, e.len);
+    tc_buf_fini(&e);
+}
+
+static void say(const char *position, const char *text) {
+    append(position, &(struct tc_event){.type = TC_EV_DELTA, .at = 1, .text = tc_str_from(text)});
+}
+
+/* As dead_worker(), with the answer's beginning in the log and the policy left to its default. */
+static void dead_worker_said(const char *request, const char *text) {
+    post("gen_a", request, NULL);
+    publish_rig_do(&rig, "XGROUP CREATE tc:jobs workers 0");
+    publish_rig_do(&rig, "XREADGROUP GROUP workers dead COUNT 1 STREAMS tc:jobs >");
+    say("1-2", text);
+}
+
+static void worker_takes_over_and_goes_on(void **state) {
+    (void)state;
+    dead_worker_said(REQUEST("one \xf0\x9f\xa6\x8a two", "1000"), "one \xf0\x9f\xa6\x8a");
+    start();
+    await("done stop");
+    const char *log = publish_rig_log(&rig, "gen_a");
+    assert_non_null(strstr(log, "3 attempt worker_lost\n4 start \n5 delta 6  two\n6 done stop"));
+    assert_string_equal(publish_rig_text(&rig, "gen_a"), "one \xf0\x9f\xa6\x8a two");
+    stop();
+}
+
+static void worker_takes_over_a_text_that_is_whole_but_for_done(void **state) {
+    (void)state;
+    dead_worker_said(REQUEST("one two", "1000"), "one two");
+    start();
+    await("done stop");
+    assert_non_null(strstr(publish_rig_log(&rig, "gen_a"), "3 attempt worker_lost\n4 start \n5 done stop"));
+    assert_string_equal(publish_rig_text(&rig, "gen_a"), "one two");
+    stop();
+}
+
+static void worker_takes_over_a_long_log(void **state) {
+    char position[32];
+    (void)state;
+    post("gen_a", ENDLESS, NULL);
+    publish_rig_do(
+        &rig, "HSET tc:{gen_a}:meta request %s",
+        "{\"prompt\":\"x\",\"options\":{\"text\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+        "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+        "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+        "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa end\",\"rate\":1000}}");
+    publish_rig_do(&rig, "XGROUP CREATE tc:jobs workers 0");
+    publish_rig_do(&rig, "XREADGROUP GROUP workers dead COUNT 1 STREAMS tc:jobs >");
+    for (unsigned i = 0; i < 256; i++) { /* two full pages with what stands before them */
+        snprintf(position, sizeof(position), "1-%u", i + 2);
+        append(position, &(struct tc_event){.type = TC_EV_DELTA, .at = 1, .offset = i, .text = TC_STR("a")});
+    }
+    start();
+    await("done stop");
+    const char *text = publish_rig_text(&rig, "gen_a");
+    assert_string_equal(text + strspn(text, "a"), " end");
+    assert_non_null(strstr(publish_rig_log(&rig, "gen_a"), "258 attempt worker_lost\n259 start \n260 delta 256 "));
+    stop();
+}
+
+static void worker_takes_over_a_trimmed_log_and_restarts(void **state) {
+    (void)state;
+    dead_worker_said(REQUEST("one two", "1000"), "one");
+    publish_rig_do(&rig, "XDEL tc:{gen_a}:log 0-1");
+    start();
+    await("done stop");
+    assert_non_null(strstr(publish_rig_log(&rig, "gen_a"), "5 delta 0 one"));
+    stop();
+}
+
+static void worker_ends_a_log_whose_error_has_no_done(void **state) {
+    (void)state;
+    dead_worker_said(REQUEST("one two", "1000"), "one");
+    append("1-3", &(struct tc_event){.type = TC_EV_ERROR, .at = 1, .code = TC_STR("bad"), .message = TC_STR("m")});
+    start();
+    await("done error");
+    assert_non_null(strstr(publish_rig_log(&rig, "gen_a"), "3 error bad\n- fence\n4 done error"));
+    stop();
+}
+
+static void worker_cancelled_at_a_takeover_leaves_the_text(void **state) {
+    (void)state;
+    dead_worker_said(REQUEST("one two", "1000"), "one");
+    publish_rig_do(&rig, "HSET tc:{gen_a}:meta cancel 1");
+    start();
+    await("done cancelled");
+    assert_string_equal(publish_rig_text(&rig, "gen_a"), "one");
+    stop();
+}
+
+static void worker_handed_back_is_no_crash(void **state) {
+    (void)state;
+    post("gen_a", REQUEST("one two", "1000"), "on_crash\0fail");
+    publish_rig_do(&rig, "XGROUP CREATE tc:jobs workers 0");
+    publish_rig_do(&rig, "XREADGROUP GROUP workers first COUNT 1 STREAMS tc:jobs >");
+    say("1-2", "one");
+    publish_rig_do(&rig, "XCLAIM tc:jobs workers handed-back 0 %s IDLE 9999 RETRYCOUNT 0 JUSTID",
+                   publish_rig_str(&rig, "HGET tc:{gen_a}:meta job"));
+    start();
+    await("done stop");
+    assert_non_null(strstr(publish_rig_log(&rig, "gen_a"), "3 attempt handed_back"));
+    stop();
+}
+
+static void worker_stop_at_any_turn_of_a_takeover_ends_clean(void **state) {
+    (void)state;
+    for (int turns = 1; turns < 30; turns++) {
+        publish_rig_do(&rig, "FLUSHALL");
+        opts.grace = 0;
+        dead_worker_said(REQUEST("one two three", "50"), "one");
+        publish_rig_do(&rig, "XCLAIM tc:jobs workers dead 0 %s IDLE 9999 JUSTID",
+                       publish_rig_str(&rig, "HGET tc:{gen_a}:meta job"));
+        start();
+        for (int i = 0; i < turns; i++)
+            uv_run(&rig.loop, UV_RUN_ONCE);
+        stop();
+        assert_true(publish_rig_int(&rig, "XLEN tc:jobs") == 1);
+    }
+}
+
 static void worker_takes_over_and_fails_by_policy(void **state) {
     (void)state;
     dead_worker("fail");
@@ -348,7 +484,7 @@ static void worker_stop_past_grace_hands_back(void **state) {
     assert_string_equal(r->element[0]->element[1]->str, "handed-back");
     freeReplyObject(r);
     start(); /* the next worker takes it at once */
-    await("attempt worker_lost");
+    await("attempt handed_back");
     worker_stop(&worker);
     stop();
 }
@@ -398,6 +534,15 @@ int main(void) {
         T(worker_drops_jobs_without_meta_log_or_right),
         T(worker_completes_a_job_without_its_id_in_meta),
         T(worker_takes_over_and_restarts),
+        T(worker_takes_over_and_restarts_what_the_provider_does_not_know),
+        T(worker_takes_over_and_goes_on),
+        T(worker_takes_over_a_text_that_is_whole_but_for_done),
+        T(worker_takes_over_a_long_log),
+        T(worker_takes_over_a_trimmed_log_and_restarts),
+        T(worker_ends_a_log_whose_error_has_no_done),
+        T(worker_cancelled_at_a_takeover_leaves_the_text),
+        T(worker_handed_back_is_no_crash),
+        T(worker_stop_at_any_turn_of_a_takeover_ends_clean),
         T(worker_takes_over_and_fails_by_policy),
         T(worker_ends_a_job_that_kills_workers),
         T(worker_finds_done_and_only_acknowledges),

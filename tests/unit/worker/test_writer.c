@@ -183,11 +183,45 @@ static void writer_attempt_event_carries_offsets_on(void **state) {
     pen_close(&p);
     pen_open(&p, &rig);
     assert_int_equal(tc_writer_attempt(p.w, 2, "worker_lost", &kept, 1), 0);
-    assert_int_equal(tc_writer_attempt(p.w, 2, "worker_lost", &kept, 1), TC_ESTATE);
     pen_say(&p, ", you");
+    assert_int_equal(tc_writer_attempt(p.w, 2, "worker_lost", &kept, 1), TC_ESTATE);
     pen_finish(&p);
     assert_string_equal(publish_rig_log(&rig, PEN_GEN), "1 created \n- fence\n2 delta 0 Hello wor\n- fence\n"
                                                         "3 attempt worker_lost\n4 delta 5 , you\n5 done stop\n");
+    pen_close(&p);
+}
+
+static void writer_second_attempt_event_replaces_the_first(void **state) {
+    struct pen p;
+    const struct tc_kept kept = {.kind = TC_STR("text"), .index = 0, .length = 5};
+    (void)state;
+    pen_open(&p, &rig);
+    pen_say_acknowledged(&p, "Hello");
+    pen_close(&p);
+    pen_open(&p, &rig);
+    assert_int_equal(tc_writer_attempt(p.w, 2, "worker_lost", &kept, 1), 0);
+    assert_int_equal(tc_writer_start(p.w, "m", "x"), 0);
+    assert_int_equal(tc_writer_attempt(p.w, 2, "continue_refused", NULL, 0), 0);
+    pen_say(&p, "Bye");
+    pen_finish(&p);
+    assert_non_null(strstr(publish_rig_log(&rig, PEN_GEN), "5 attempt continue_refused\n6 delta 0 Bye\n7 done stop\n"));
+    assert_string_equal(publish_rig_text(&rig, PEN_GEN), "Bye");
+    pen_close(&p);
+}
+
+static void writer_kept_text_counts_against_the_limit(void **state) {
+    struct pen p;
+    const struct tc_publisher_options opts = {.max_log_bytes = 10};
+    const struct tc_kept kept[] = {{.kind = TC_STR("text"), .length = 8},
+                                   {.kind = TC_STR("tool_call"), .length = ~0ULL}};
+    (void)state;
+    pen_start(&p, &rig, &opts, false);
+    publish_rig_until(&rig, &p.opened);
+    assert_int_equal(tc_writer_attempt(p.w, 2, "worker_lost", kept, 2), 0);
+    assert_int_equal(tc_writer_text(p.w, TC_KIND_TEXT, 0, TC_STR("a")), TC_ETOOLARGE);
+    assert_int_equal(tc_writer_attempt(p.w, 2, "worker_lost", kept, 1), 0);
+    assert_int_equal(tc_writer_text(p.w, TC_KIND_TEXT, 0, TC_STR("abc")), TC_ETOOLARGE);
+    assert_int_equal(tc_writer_text(p.w, TC_KIND_TEXT, 0, TC_STR("ab")), 0);
     pen_close(&p);
 }
 
@@ -392,6 +426,8 @@ int main(void) {
         T(writer_tool_call_without_arguments_is_an_empty_object),
         T(writer_refuses_what_is_not_said_in_time_or_form),
         T(writer_attempt_event_carries_offsets_on),
+        T(writer_second_attempt_event_replaces_the_first),
+        T(writer_kept_text_counts_against_the_limit),
         T(writer_pressure_stops_and_goes_on),
         T(writer_cadence_gathers_pieces),
         T(writer_announces_each_acknowledged_entry),

@@ -80,7 +80,8 @@ TC_MUST_USE int tc_writer_note(struct tc_writer *w, const char *kind, struct tc_
 TC_MUST_USE int tc_writer_error(struct tc_writer *w, const char *code, struct tc_str message, bool recoverable,
                                 uint64_t retry_after_ms);
 /* A takeover tells its readers: the `try_no`th try, why, and what of the text stays (rows of kind, index and length;
- * none: everything is said anew). Before anything else is said; offsets go on from `kept`. */
+ * none: everything is said anew). Before any text or tool call; offsets go on from `kept`. Said again, it replaces what
+ * the first one told: a model server that refuses to go on is asked anew. */
 TC_MUST_USE int tc_writer_attempt(struct tc_writer *w, uint64_t try_no, const char *reason, const struct tc_kept *kept,
                                   size_t kept_count);
 /* The one terminal event; `usage_msgpack` may be empty. Further calls are TC_ESTATE. */
