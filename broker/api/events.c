@@ -7,6 +7,7 @@
 #include "api/poll.h"
 #include "feed/feed.h"
 #include "feed/replay.h"
+#include "feed/status.h"
 #include "tokencast/error.h"
 #include "wire/json.h"
 
@@ -40,6 +41,7 @@ static void start_stream(struct watch_op *op, struct http_conn *conn, struct fee
     struct catchup *catchup = replay_create(f, &p->key, after, p->has_until ? &p->until : NULL, false);
     if (catchup == NULL || fan_track(&f->fan, &p->key, &track) != 0)
         goto err_no_memory;
+    replay_tell_status(catchup, status_of_generation(f)); /* `open` says it */
     if (http_stream_start(conn, 200, p->key.dialect->content_type, NULL, &head, &sub_stream_events, NULL) != 0)
         goto err_no_memory;
     struct tc_buf json = {0};

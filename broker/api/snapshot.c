@@ -1,6 +1,7 @@
 /* GET /v1/generations/{id}: what the log says so far, folded, as one JSON object. Reads the log in pages; nothing is
  * cached, since a page that reloads wants the truth and streams are served from feeds. */
 #include "api/api.h"
+#include "feed/feed.h"
 #include "redis/reply.h"
 #include "tokencast/error.h"
 #include "wire/fold.h"
@@ -79,9 +80,11 @@ static void answer(struct snapshot_op *op) {
     const struct tc_fold *f = &op->fold;
     struct tc_buf out = {0};
     char pos[TC_POSITION_MAX];
+    const struct feed *feed = feed_find(op->api->hub, op->id);
+    bool stalled = !f->ended && feed != NULL && feed->state == FEED_READY && feed->stalled;
     tc_position_format(f->position, pos);
     tc_buf_printf(&out, "{\"id\":\"%s\",\"state\":\"%s\",\"position\":\"%s\",\"attempt\":%llu,\"try\":%llu", op->id,
-                  tc_fold_state(f), pos, (unsigned long long)f->position.attempt, (unsigned long long)f->try_no);
+                  stalled ? "stalled" : tc_fold_state(f), pos, (unsigned long long)f->position.attempt, (unsigned long long)f->try_no);
     put_member(&out, "model", tc_str_from(f->model));
     if (f->channel[0] != '\0')
         put_member(&out, "channel", tc_str_from(f->channel));

@@ -8,6 +8,7 @@
 #include "api/start_request.h"
 #include "base/base64.h"
 #include "base/clock.h"
+#include "feed/liveness.h"
 #include "redis/reply.h"
 #include "tokencast/error.h"
 #include "wire/json.h"
@@ -177,6 +178,19 @@ static void enqueue(struct start_op *op) {
 
 /* ---- a repeat ---- */
 
+static void on_taken_back(void *arg, int err, const redisReply *reply) {
+    struct start_op *op = arg;
+    if (settle(op))
+        return;
+    if (err != 0 || reply->type != REDIS_REPLY_INTEGER)
+        fail(op, "Redis cannot be reached; nothing is lost, try again.");
+    else if (reply->integer == 1)
+        enqueue(op);
+    else
+        succeed(op); /* somebody else was first */
+    maybe_free(op);
+}
+
 static void on_job_looked(void *arg, int err, const redisReply *reply) {
     struct start_op *op = arg;
     if (settle(op))
@@ -186,11 +200,10 @@ static void on_job_looked(void *arg, int err, const redisReply *reply) {
     } else if (reply->elements > 0) {
         succeed(op); /* still waiting, or running */
     } else {
-        /* Not in the queue and the log has not ended: the queue lost it. The worker drops a job that is not meta.job,
-         * so that two repeats at once start it once. */
-        int rc = tc_redis_command(op->api->redis, tc_str_from(op->meta), NULL, NULL, "HDEL %s job", op->meta);
-        (void)rc;
-        enqueue(op);
+        /* Not in the queue and the log has not ended: the queue lost it. One of those who see that takes it out of
+         * meta and queues another; a worker drops a job that is not meta.job, so that it is started once. */
+        sent(op, tc_redis_command(op->api->redis, tc_str_from(op->meta), on_taken_back, op, "EVAL %s 1 %s %s",
+                                  LIVENESS_TAKE_BACK, op->meta, op->job));
     }
     maybe_free(op);
 }

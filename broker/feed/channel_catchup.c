@@ -127,6 +127,7 @@ static enum catchup_result open_part(struct visit *v, struct part *p) {
     p->replay = replay_create(p->feed, &v->key, after, NULL, false);
     if (p->replay == NULL)
         return CATCHUP_FAIL;
+    replay_tell_status(p->replay, p->feed->started ? STATUS_RUNNING : STATUS_QUEUED); /* as its events say */
     replay_label(p->replay, &(struct replay_label){.extra = p->extra, .id = write_id, .arg = p});
     p->replay->ready = ready;
     p->replay->arg = v;

@@ -6,8 +6,10 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "feed/gap.h"
+#include "feed/status.h"
 #include "tokencast/error.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -45,6 +47,12 @@ static void say_gap(struct member *m, struct tc_position from, struct tc_positio
     struct tc_buf json = {.data = room, .cap = sizeof room};
     gap_json_of(&json, m->extra, from, to, to.seq >= from.seq ? to.seq - from.seq + 1 : 0, reason);
     fan_control(&m->channel->fan, "gap", tc_buf_str(&json), 0);
+}
+
+static void on_status(void *arg, struct feed *f) {
+    char rest[32];
+    (void)snprintf(rest, sizeof rest, "\"state\":\"%s\"", status_name(f->told));
+    say(arg, "status", rest);
 }
 
 static struct tc_position position_of(struct member *m) {
@@ -133,10 +141,15 @@ static bool give_history(struct member *m) {
 }
 
 static void vanish(struct member *m) {
-    say(m, "error",
-        "\"code\":\"log_gone\",\"message\":\"The log of this generation is no longer in "
-        "Redis.\",\"recoverable\":false");
-    say(m, "done", "\"reason\":\"error\"");
+    const struct feed *f = m->feed;
+    char room[512];
+    struct tc_buf json = {.data = room, .cap = sizeof room};
+    gap_error_json(&json, m->extra, f->gone_code != NULL ? f->gone_code : "log_deleted",
+                   f->gone_message != NULL ? f->gone_message : "The log of this generation is not in Redis.");
+    fan_control(&m->channel->fan, "error", tc_buf_str(&json), 0);
+    json.len = 0;
+    gap_done_json(&json, m->extra);
+    fan_control(&m->channel->fan, "done", tc_buf_str(&json), 0);
     member_remove(m);
 }
 
@@ -202,7 +215,7 @@ int member_add(struct channel *c, struct feed *f, bool give_out, struct member *
     m->feed = f;
     m->give = give_out;
     m->wait = (struct feed_wait){.cb = on_settled, .arg = m};
-    m->listener = (struct feed_listener){.on_event = on_event, .on_lost = on_lost, .arg = m};
+    m->listener = (struct feed_listener){.on_event = on_event, .on_lost = on_lost, .on_status = on_status, .arg = m};
     channel_name_member(m->extra, sizeof m->extra, f->id);
     tc_list_add_tail(&c->members, &m->node);
     *out = m;

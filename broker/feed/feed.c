@@ -4,16 +4,22 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "feed/gap.h"
+#include "feed/liveness.h"
 #include "feed/presence.h"
 #include "feed/replay.h"
+#include "feed/status.h"
 #include "feed/tail.h"
+#include "feed/vanish.h"
 #include "tokencast/error.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 static struct catchup *catchup_for(void *arg, const struct track *track, struct tc_position pos, bool lost) {
-    return replay_create(arg, &track->key, pos, NULL, lost);
+    struct catchup *c = replay_create(arg, &track->key, pos, NULL, lost);
+    if (c != NULL)
+        replay_tell_status(c, STATUS_UNKNOWN);
+    return c;
 }
 
 /* A new paced track must hold back what one that had been there from the start would hold back now. */
@@ -35,9 +41,14 @@ static void prime(void *arg, struct track *t) {
     t->merge.emit = emit;
 }
 
-int feed_get(struct hub *h, const char *id, struct feed **out) {
+struct feed *feed_find(struct hub *h, const char *id) {
     struct feed *f;
     HASH_FIND_STR(h->feeds, id, f);
+    return f;
+}
+
+int feed_get(struct hub *h, const char *id, struct feed **out) {
+    struct feed *f = feed_find(h, id);
     if (f != NULL) {
         feed_ref(f);
         *out = f;
@@ -92,6 +103,7 @@ void feed_destroy(struct feed *f) {
         f->hub->stats.feeds--;
     }
     tail_stop(f);
+    vanish_forget(f);
     feed_wake(f);
     fan_fini(&f->fan);
     history_fini(&f->history);
@@ -135,7 +147,12 @@ void feed_wake(struct feed *f) {
 const char *feed_state_name(const struct feed *f) {
     if (f->ended)
         return f->cancelled ? "cancelled" : f->failed ? "failed" : "done";
-    return f->started ? "running" : "queued";
+    return status_name(status_of_generation(f));
+}
+
+bool feed_is_watched(const struct feed *f) {
+    uint64_t recent = 3 * (uint64_t)f->hub->opts.sweep_ms;
+    return f->fan.sub_count > 0 || (f->room_ms != 0 && hub_now_ms(f->hub) - f->room_ms <= recent);
 }
 
 /* What an event says of the generation's state. */
@@ -154,7 +171,8 @@ int feed_push(struct feed *f, struct tc_position pos, const struct tc_event *ev,
     if (err != 0)
         return err;
     f->last = pos;
-    f->quiet_ms = hub_now_ms(f->hub);
+    f->quiet_ms = f->event_ms = hub_now_ms(f->hub);
+    f->stalled = false;
     f->hub->stats.events++;
     feed_note_state(f, ev);
     char id[TC_POSITION_MAX];
@@ -167,17 +185,28 @@ int feed_push(struct feed *f, struct tc_position pos, const struct tc_event *ev,
     }
     if (f->ended)
         fan_end(&f->fan);
+    else
+        status_update(f);
     return 0;
 }
 
 void feed_settle(struct feed *f, int err) {
     f->err = err;
     f->state = err == 0 ? FEED_READY : FEED_FAILED;
-    f->quiet_ms = hub_now_ms(f->hub);
+    f->quiet_ms = f->event_ms = hub_now_ms(f->hub);
     f->fan.ended = f->ended;
     if (err != 0 || f->ended)
         tail_stop(f);
+    status_update(f);
     feed_wake(f);
+}
+
+/* What can only append has no way to say what happened: an unfinished body must not look finished. */
+static void cut_append_only(struct feed *f) {
+    for (struct track *t = f->fan.tracks; t != NULL; t = t->next)
+        if (t->key.dialect->append_only)
+            while (t->sub_count > 0)
+                sub_destroy(t->subs[t->sub_count - 1], false);
 }
 
 void feed_gap(struct feed *f, struct tc_position from, struct tc_position to, uint64_t dropped) {
@@ -185,11 +214,7 @@ void feed_gap(struct feed *f, struct tc_position from, struct tc_position to, ui
     struct tc_buf json = {.data = room, .cap = sizeof room};
     gap_json(&json, from, to, dropped, "trimmed");
     f->hub->stats.gaps_trimmed++;
-    /* What can only append has no way to say this: it is cut off rather than left with a silent hole. */
-    for (struct track *t = f->fan.tracks; t != NULL; t = t->next)
-        if (t->key.dialect->append_only)
-            while (t->sub_count > 0)
-                sub_destroy(t->subs[t->sub_count - 1], false);
+    cut_append_only(f); /* rather than leave it with a silent hole */
     fan_control(&f->fan, "gap", tc_buf_str(&json), 0);
 }
 
@@ -198,7 +223,7 @@ void feed_lost(struct feed *f) {
     struct tc_position seen = f->last;
     history_clear(&f->history);
     f->last = (struct tc_position){0, 0};
-    f->started = f->ended = f->cancelled = f->failed = false;
+    f->started = f->ended = f->cancelled = f->failed = f->stalled = false;
     fan_restart(&f->fan, seen);
     for (struct tc_list *n = f->listeners.next, *next; n != &f->listeners; n = next) {
         next = n->next;
@@ -209,23 +234,19 @@ void feed_lost(struct feed *f) {
     tail_reload(f);
 }
 
-static void put_control(struct feed *f, const char *type, const char *code, const char *message) {
-    struct tc_buf json = {0};
-    if (code != NULL)
-        tc_buf_printf(&json, "{\"type\":\"%s\",\"code\":\"%s\",\"message\":\"%s\",\"recoverable\":false}", type, code,
-                      message);
-    else
-        tc_buf_printf(&json, "{\"type\":\"%s\",\"reason\":\"error\"}", type);
-    if (tc_buf_ok(&json))
-        fan_control(&f->fan, type, tc_buf_str(&json), 0);
-    tc_buf_fini(&json);
-}
-
 void feed_vanished(struct feed *f, const char *code, const char *message) {
     tc_log(TC_LOG_WARN, "the log of a generation vanished", TC_LS("gen", f->id), TC_LS("code", code));
     f->failed = f->ended = true;
-    put_control(f, "error", code, message);
-    put_control(f, "done", NULL, NULL);
+    f->gone_code = code;
+    f->gone_message = message;
+    cut_append_only(f);
+    char room[320];
+    struct tc_buf json = {.data = room, .cap = sizeof room};
+    gap_error_json(&json, NULL, code, message);
+    fan_control(&f->fan, "error", tc_buf_str(&json), 0);
+    json.len = 0;
+    gap_done_json(&json, NULL);
+    fan_control(&f->fan, "done", tc_buf_str(&json), 0);
     fan_end(&f->fan);
     feed_settle(f, TC_EGONE);
 }
@@ -247,28 +268,19 @@ void feed_sweep(struct feed *f, uint64_t now_ms) {
         return;
     }
     tail_retry(f);
+    if (!tc_list_empty(&f->waits))
+        feed_wake(f); /* those who wait look at their clocks */
     if (f->state != FEED_READY || f->ended)
         return;
+    liveness_check(f, now_ms);
     if (f->abandonable)
         presence_report(f, now_ms);
     if (now_ms - f->quiet_ms >= (uint64_t)f->hub->opts.sweep_ms)
         tail_read(f);
-    if (!tc_list_empty(&f->waits))
-        feed_wake(f); /* those who wait for a position ahead of the log look at their clock */
-}
-
-void feed_redis_down(struct feed *f) {
-    if (f->state == FEED_READY && !f->ended && f->fan.sub_count > 0)
-        fan_control(&f->fan, "status", TC_STR("{\"type\":\"status\",\"state\":\"recovering\"}"), 0);
 }
 
 void feed_redis_up(struct feed *f) {
     tail_retry(f);
-    if (f->state == FEED_READY && !f->ended && f->fan.sub_count > 0) {
-        char room[96];
-        struct tc_buf json = {.data = room, .cap = sizeof room};
-        tc_buf_printf(&json, "{\"type\":\"status\",\"state\":\"%s\"}", feed_state_name(f));
-        fan_control(&f->fan, "status", tc_buf_str(&json), 0);
-    }
+    status_update(f);
     feed_wake(f);
 }

@@ -25,6 +25,16 @@
 
 enum feed_state { FEED_COLD = 0, FEED_SUBSCRIBING, FEED_LOADING, FEED_READY, FEED_FAILED };
 
+/* What readers are told of a generation that goes on (status.h). */
+enum feed_status {
+    STATUS_NONE = 0, /* nothing was said; a reader that is to be told nothing */
+    STATUS_QUEUED,
+    STATUS_RUNNING,
+    STATUS_STALLED,
+    STATUS_RECOVERING,
+    STATUS_UNKNOWN /* something was said, nobody knows what */
+};
+
 struct feed {
     UT_hash_handle hh;
     struct hub *hub;
@@ -47,7 +57,19 @@ struct feed {
     bool reading, again;       /* a log read is under way; something came meanwhile */
     struct tc_position oldest; /* LOADING: how far back it has come */
     bool has_meta;
-    uint64_t quiet_ms; /* loop time of the last sign of life */
+    uint64_t quiet_ms;  /* loop time of the last sign of life: an event, or a look at the log */
+    uint64_t event_ms;  /* loop time of the newest event, or of settling */
+    uint64_t read_ms;   /* loop time at which the read under way began */
+    uint64_t looked_ms; /* a complete read of the log began then */
+
+    enum feed_status told; /* to the readers at the head */
+    bool restated;         /* a status was told to them at least once */
+    bool stalled;          /* no worker is known to live (liveness.c, as the next four) */
+    bool looking;
+    uint64_t next_look_ms;
+    uint64_t expires_ms, renewed_ms; /* loop times: when the log will expire, and when that was last put off; 0 = unknown */
+    struct vanish *vanish;           /* finding out why the log is gone; NULL = it is not */
+    const char *gone_code, *gone_message; /* why it is gone; static; NULL = it is not */
 
     struct tc_list waits;     /* struct feed_wait */
     struct tc_list listeners; /* struct feed_listener */
@@ -64,7 +86,10 @@ void feed_unref(struct feed *f);
 static inline bool feed_settled(const struct feed *f) {
     return f->state == FEED_READY || f->state == FEED_FAILED;
 }
-const char *feed_state_name(const struct feed *f); /* "queued", "running", "done", "failed", "cancelled" */
+/* "queued", "running", "stalled", "done", "failed", "cancelled" */
+const char *feed_state_name(const struct feed *f);
+bool feed_is_watched(const struct feed *f); /* somebody reads it, by itself or in a room */
+struct feed *feed_find(struct hub *h, const char *id); /* no reference; NULL = nobody follows it */
 
 /* Called once at the next change: settled, a new event, ended, Redis back. One-shot: link again to hear more. */
 struct feed_wait {
@@ -79,7 +104,8 @@ void feed_wait_remove(struct feed_wait *w); /* idempotent */
 struct feed_listener {
     struct tc_list node;
     void (*on_event)(void *arg, struct feed *f, struct tc_position pos, const struct tc_event *ev, struct tc_str raw);
-    void (*on_lost)(void *arg, struct feed *f); /* a branch was lost: positions start over */
+    void (*on_lost)(void *arg, struct feed *f);   /* a branch was lost: positions start over */
+    void (*on_status)(void *arg, struct feed *f); /* f->told changed */
     void *arg;
 };
 void feed_listen(struct feed *f, struct feed_listener *l);
@@ -87,7 +113,6 @@ void feed_unlisten(struct feed_listener *l);
 
 /* Used by the hub. */
 void feed_sweep(struct feed *f, uint64_t now_ms);
-void feed_redis_down(struct feed *f);
 void feed_redis_up(struct feed *f);
 void feed_destroy(struct feed *f); /* no references; memory goes when the last Redis reply is in */
 

@@ -59,6 +59,15 @@ void frame_control(struct tc_buf *out, const struct track_key *key, const char *
     chunk_close(out, key, mark);
 }
 
+void frame_heartbeat(struct tc_buf *out, const struct track_key *key) {
+    struct tc_str beat = key->dialect->heartbeat;
+    if (beat.n > 0 && key->chunked)
+        tc_buf_printf(out, "%zx\r\n", beat.n);
+    tc_buf_put_str(out, beat);
+    if (beat.n > 0 && key->chunked)
+        tc_buf_append(out, "\r\n", 2);
+}
+
 void frame_end(struct tc_buf *out, const struct track_key *key) {
     if (key->chunked)
         tc_buf_append(out, "0\r\n\r\n", 5);

@@ -14,3 +14,12 @@ void gap_json(struct tc_buf *out, struct tc_position from, struct tc_position to
               const char *reason) {
     gap_json_of(out, NULL, from, to, dropped, reason);
 }
+
+void gap_error_json(struct tc_buf *out, const char *extra, const char *code, const char *message) {
+    tc_buf_printf(out, "{\"type\":\"error\",%s\"code\":\"%s\",\"message\":\"%s\",\"recoverable\":false}",
+                  extra != NULL ? extra : "", code, message);
+}
+
+void gap_done_json(struct tc_buf *out, const char *extra) {
+    tc_buf_printf(out, "{\"type\":\"done\",%s\"reason\":\"error\"}", extra != NULL ? extra : "");
+}

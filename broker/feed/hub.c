@@ -3,7 +3,9 @@
 
 #include "base/clock.h"
 #include "feed/channel.h"
+#include "feed/eviction.h"
 #include "feed/feed.h"
+#include "feed/status.h"
 #include "tokencast/error.h"
 
 #define VISITS_PER_TURN 512 /* subscribers flushed before the loop looks at its sockets again */
@@ -58,6 +60,8 @@ static void on_sweep(uv_timer_t *timer) {
 static void on_redis_up(void *arg) {
     struct hub *h = arg;
     struct feed *f, *next;
+    h->away = false;
+    eviction_look(h);
     HASH_ITER(hh, h->feeds, f, next) {
         feed_redis_up(f);
     }
@@ -67,13 +71,14 @@ static void on_redis_down(void *arg, int err) {
     struct hub *h = arg;
     struct feed *f, *next;
     (void)err;
+    h->away = true;
     HASH_ITER(hh, h->feeds, f, next) {
-        feed_redis_down(f);
+        status_update(f);
     }
 }
 
 int hub_init(struct hub *h, uv_loop_t *loop, struct tc_redis *redis, const struct hub_options *opts) {
-    *h = (struct hub){.loop = loop, .redis = redis, .opts = *opts};
+    *h = (struct hub){.loop = loop, .redis = redis, .opts = *opts, .evicted = -1};
     tc_list_init(&h->dirty);
     if (uv_check_init(loop, &h->check) != 0 || uv_idle_init(loop, &h->idle) != 0 || uv_timer_init(loop, &h->sweep) != 0)
         return TC_ENOMEM;

@@ -25,6 +25,8 @@ struct hub_options {
     int64_t sweep_ms;     /* a quiet generation's log is looked at this often */
     int64_t max_feeds;    /* beyond: TC_EFULL */
     const char *instance; /* this broker's name among viewers; unique a process and loop */
+    int64_t max_age_ms;   /* streams are asked to come back after about this long; 0 = never */
+    bool warns;           /* of Redis's eviction policy: one loop of a process */
 };
 
 /* Only ever rise, but for the gauges at the end. */
@@ -34,6 +36,7 @@ struct hub_stats {
     uint64_t gaps_overflow, gaps_trimmed, gaps_lost, dropped_events;
     uint64_t overflow_drop, overflow_merge, overflow_close;
     uint64_t streams_opened, streams_ended, streams_gone, no_memory;
+    uint64_t stalls, requeued, byes_drain, byes_age;
     uint64_t streams, feeds, channels; /* gauges */
 };
 
@@ -51,6 +54,9 @@ struct hub {
     struct tc_redis_watch watch;
     void (*on_latency)(void *arg, int64_t us); /* from the event's `at` to its being sent, once a flush; may be NULL */
     void *arg;
+    bool away;       /* Redis: what the watch was last told */
+    bool warned;     /* of the eviction policy */
+    int64_t evicted; /* keys that Redis had evicted when it came up; -1 = not known */
     bool draining, closing;
     unsigned handles; /* not yet closed */
     void (*close_cb)(void *arg);

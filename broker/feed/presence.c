@@ -36,13 +36,8 @@ static void withdraw(struct feed *f) {
     f->viewed_ms = 0;
 }
 
-/* Somebody who watches a room watches what is written in it. */
-static bool is_watched(const struct feed *f, uint64_t now_ms) {
-    return f->fan.sub_count > 0 || (f->room_ms != 0 && now_ms - f->room_ms <= 3 * (uint64_t)f->hub->opts.sweep_ms);
-}
-
 void presence_report(struct feed *f, uint64_t now_ms) {
-    if (!is_watched(f, now_ms)) {
+    if (!feed_is_watched(f)) {
         if (f->viewed_ms != 0)
             withdraw(f);
         return;

@@ -3,6 +3,8 @@
 #include "feed/replay.h"
 
 #include "feed/gap.h"
+#include "feed/status.h"
+#include "feed/tail.h"
 #include "redis/reply.h"
 #include "tokencast/error.h"
 
@@ -32,6 +34,10 @@ struct replay {
     bool failed;  /* cannot go on in this wire form */
     struct page *page;
     uint64_t ahead_ms; /* since when `next` has been ahead of the log; 0 = it is not */
+    bool compared;     /* … and the log's end was read since: */
+    struct tc_position end; /* this it was */
+    enum feed_status told;  /* to the reader; STATUS_NONE = it is not to be told */
+    uint64_t beat_ms;       /* loop time of the last output while waiting */
     bool lost;         /* to be told at the first step */
     struct feed_wait wait;
     struct replay_label label; /* id NULL = none: the position is the id */
@@ -197,18 +203,82 @@ static enum catchup_result ask_page(struct replay *r) {
     return wait_for_feed(r);
 }
 
-/* A position that the log has not reached: legitimate while the reader is ahead of this broker, a lost branch when the
- * log has ended, or when a lease has passed without its getting there. */
+/* Is the log, which `next` is ahead of, another branch? Yes if it has ended, if it grows under a lower attempt (which
+ * the higher one's fence would have stopped), or if it was read once more after a lease and still had not got there. */
+static bool is_other_branch(struct replay *r) {
+    struct feed *f = r->feed;
+    if (f->ended)
+        return true;
+    if (!r->compared && !f->reading && f->looked_ms >= r->ahead_ms) {
+        r->compared = true;
+        r->end = f->last;
+    }
+    if (r->compared && f->last.attempt < r->next.attempt && tc_position_cmp(f->last, r->end) > 0)
+        return true;
+    return f->looked_ms >= r->ahead_ms + (uint64_t)f->hub->opts.lease_ms;
+}
+
+/* A position that the log has not reached: legitimate while the reader is ahead of this broker, or while a worker
+ * writes again what a failover lost. Time in which the log cannot be read does not count. */
 static enum catchup_result ahead(struct replay *r) {
-    uint64_t now = hub_now_ms(r->feed->hub);
-    if (r->ahead_ms == 0)
+    struct feed *f = r->feed;
+    uint64_t now = hub_now_ms(f->hub);
+    if (r->ahead_ms == 0) {
         r->ahead_ms = now > 0 ? now : 1;
-    bool other_branch = r->feed->last.attempt < r->next.attempt && r->feed->ended;
-    if (r->feed->ended || other_branch || now - r->ahead_ms >= (uint64_t)r->feed->hub->opts.lease_ms) {
+        r->compared = false;
+    }
+    if (is_other_branch(r)) {
         say_lost(r);
         return r->failed ? CATCHUP_FAIL : CATCHUP_MORE;
     }
+    bool due = now - r->ahead_ms >= (uint64_t)f->hub->opts.lease_ms;
+    if (!f->reading && (!r->compared || due))
+        tail_read(f);
     return wait_for_feed(r);
+}
+
+static void say_status(struct replay *r) {
+    struct feed *f = r->feed;
+    if (r->told == STATUS_NONE || f->state != FEED_READY || f->ended)
+        return;
+    enum feed_status now = status_of(f);
+    bool news = r->told == STATUS_UNKNOWN ? f->restated : r->told != now;
+    r->told = now;
+    if (!news)
+        return;
+    char room[192];
+    struct tc_buf json = {.data = room, .cap = sizeof room};
+    status_json(&json, r->label.extra, now);
+    frame_control(r->out, &r->key, "status", tc_buf_str(&json), 0);
+}
+
+/* A reader that has to wait is shown that its connection is alive, as those at the head are by their track. */
+static void say_alive(struct replay *r) {
+    uint64_t now = hub_now_ms(r->feed->hub);
+    if (r->told == STATUS_NONE)
+        return;
+    say_status(r);
+    if (r->out->len > 0 || r->beat_ms == 0) {
+        r->beat_ms = now;
+    } else if (now - r->beat_ms >= (uint64_t)r->feed->hub->opts.heartbeat_ms) {
+        frame_heartbeat(r->out, &r->key);
+        r->beat_ms = now;
+    }
+}
+
+/* The log is gone: the end, without ids. */
+static enum catchup_result say_gone(struct replay *r) {
+    struct feed *f = r->feed;
+    if (f->gone_code == NULL || r->key.dialect->append_only || merge_flush(&r->merge) != 0)
+        return CATCHUP_FAIL;
+    char room[512];
+    struct tc_buf json = {.data = room, .cap = sizeof room};
+    gap_error_json(&json, r->label.extra, f->gone_code, f->gone_message);
+    frame_control(r->out, &r->key, "error", tc_buf_str(&json), 0);
+    json.len = 0;
+    gap_done_json(&json, r->label.extra);
+    frame_control(r->out, &r->key, "done", tc_buf_str(&json), 0);
+    return CATCHUP_END;
 }
 
 static enum catchup_result finish(struct replay *r) {
@@ -236,7 +306,34 @@ static enum catchup_result from_history(struct replay *r, size_t i, size_t limit
         return finish(r);
     if (merge_flush(&r->merge) != 0)
         return CATCHUP_FAIL;
-    return r->bounded ? wait_for_feed(r) : CATCHUP_HEAD;
+    if (r->bounded && r->feed->state == FEED_READY)
+        return wait_for_feed(r);
+    say_status(r);
+    return CATCHUP_HEAD;
+}
+
+/* The log is gone: what the history still holds, then why. */
+static enum catchup_result step_failed(struct replay *r, size_t limit) {
+    size_t i = 0;
+    if (history_after(&r->feed->history, r->next, &i) != HISTORY_FOUND)
+        return say_gone(r);
+    enum catchup_result result = from_history(r, i, limit);
+    return result == CATCHUP_HEAD ? say_gone(r) : result;
+}
+
+static enum catchup_result step_on(struct replay *r, size_t limit) {
+    size_t i = 0;
+    enum history_place place = history_after(&r->feed->history, r->next, &i);
+    bool joins = place == HISTORY_OLDER && r->checked && r->feed->history.count > 0 &&
+                 r->next.seq + 1 == history_at(&r->feed->history, 0)->pos.seq;
+    if (place == HISTORY_FOUND || joins)
+        return from_history(r, i, limit);
+    if (place == HISTORY_OLDER)
+        return ask_page(r);
+    if (place == HISTORY_NEWER)
+        return ahead(r);
+    say_lost(r);
+    return r->failed ? CATCHUP_FAIL : CATCHUP_MORE;
 }
 
 static enum catchup_result step(struct catchup *c, struct tc_buf *out, size_t limit) {
@@ -261,23 +358,10 @@ static enum catchup_result step(struct catchup *c, struct tc_buf *out, size_t li
     if (r->page != NULL)
         return CATCHUP_WAIT;
     if (r->feed->state == FEED_FAILED)
-        return CATCHUP_FAIL;
-    if (r->feed->state != FEED_READY)
-        return wait_for_feed(r);
-    size_t i = 0;
-    enum history_place place = history_after(&r->feed->history, r->next, &i);
-    bool joins = place == HISTORY_OLDER && r->checked && r->feed->history.count > 0 &&
-                 r->next.seq + 1 == history_at(&r->feed->history, 0)->pos.seq;
-    if (place == HISTORY_FOUND || joins) {
-        result = from_history(r, i, limit);
-    } else if (place == HISTORY_OLDER) {
-        result = ask_page(r);
-    } else if (place == HISTORY_FOREIGN) {
-        say_lost(r);
-        result = r->failed ? CATCHUP_FAIL : CATCHUP_MORE;
-    } else {
-        result = ahead(r);
-    }
+        return step_failed(r, limit);
+    result = r->feed->state == FEED_READY ? step_on(r, limit) : wait_for_feed(r);
+    if (result == CATCHUP_WAIT)
+        say_alive(r);
     r->out = NULL;
     return result;
 }
@@ -302,6 +386,8 @@ struct catchup *replay_create(struct feed *f, const struct track_key *key, struc
     r->base = (struct catchup){.step = step, .destroy = destroy};
     r->feed = f;
     r->key = *key;
+    if (after.seq == 0)
+        after.attempt = 0; /* a fence: nothing was read yet */
     r->next = after;
     r->bounded = until != NULL;
     if (until != NULL)
@@ -312,6 +398,10 @@ struct catchup *replay_create(struct feed *f, const struct track_key *key, struc
     merge_reset(&r->merge, after);
     feed_ref(f);
     return &r->base;
+}
+
+void replay_tell_status(struct catchup *c, enum feed_status told) {
+    TC_CONTAINER_OF(c, struct replay, base)->told = told;
 }
 
 void replay_label(struct catchup *c, const struct replay_label *label) {

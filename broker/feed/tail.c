@@ -6,6 +6,8 @@
 #include "feed/tail.h"
 
 #include "base/log.h"
+#include "feed/liveness.h"
+#include "feed/vanish.h"
 #include "redis/reply.h"
 #include "tokencast/error.h"
 
@@ -14,6 +16,7 @@
 
 #define LOAD_ENTRIES 256
 #define READ_ENTRIES 256
+#define FIRST_ENTRIES 16 /* more fences than that do not follow one another */
 
 static void load_page(struct feed *f);
 static void load(struct feed *f);
@@ -43,6 +46,8 @@ static void read_done(struct feed *f) {
     f->reading = false;
     bool again = f->again;
     f->again = false;
+    if (!again)
+        f->looked_ms = f->read_ms;
     if (again && f->state == FEED_READY && !f->ended)
         tail_read(f);
     feed_wake(f);
@@ -69,22 +74,42 @@ static void take_entries(struct feed *f, const redisReply *reply, size_t from) {
     }
 }
 
+/* A failed read leaves everything to the next sweep. */
+static void read_failed(struct feed *f, const redisReply *reply) {
+    f->reading = f->again = false;
+    if (reply != NULL && tc_reply_is_error(reply, "WRONGTYPE"))
+        feed_vanished(f, "log_replaced", "Something else stands in Redis where the log of this generation was.");
+    else
+        feed_wake(f);
+}
+
+/* The first event, past the fences of attempts that wrote nothing else or whose events were trimmed away. */
+static bool first_event(const redisReply *reply, struct tc_reply_entry *first) {
+    for (size_t i = 0; i < reply->elements; i++)
+        if (tc_reply_entry(reply, i, first) == 0 && first->position.seq > 0)
+            return true;
+    return false;
+}
+
 static void on_first(void *arg, int err, const redisReply *reply) {
     struct feed *f = arg;
     if (feed_call_done(f))
         return;
     struct tc_reply_entry first;
     if (err != 0 || reply->type != REDIS_REPLY_ARRAY) {
+        read_failed(f, err == 0 ? reply : NULL);
+        return;
+    }
+    if (reply->elements == 0) {
+        vanish_inquire(f);
+        return;
+    }
+    if (!first_event(reply, &first)) { /* all trimmed: the next event will show the hole */
         read_done(f);
         return;
     }
-    if (reply->elements == 0 || tc_reply_entry(reply, 0, &first) != 0) {
-        f->reading = false;
-        feed_vanished(f, "log_gone", "The log of this generation is no longer in Redis.");
-        return;
-    }
     f->reading = f->again = false;
-    if (first.position.seq <= f->last.seq || first.position.seq == 0) {
+    if (first.position.seq <= f->last.seq || tc_position_cmp(first.position, f->last) < 0) {
         feed_lost(f);
         return;
     }
@@ -104,7 +129,7 @@ static void on_read(void *arg, int err, const redisReply *reply) {
     if (feed_call_done(f))
         return;
     if (err != 0 || reply->type != REDIS_REPLY_ARRAY || f->state != FEED_READY) {
-        read_done(f);
+        read_failed(f, err == 0 ? reply : NULL);
         return;
     }
     f->quiet_ms = hub_now_ms(f->hub);
@@ -112,8 +137,8 @@ static void on_read(void *arg, int err, const redisReply *reply) {
     bool joins =
         reply->elements > 0 && tc_reply_entry(reply, 0, &first) == 0 && tc_position_cmp(first.position, f->last) == 0;
     if (!joins) {
-        if (tc_redis_command(f->hub->redis, tc_str_from(f->log_key), on_first, f, "XRANGE %s - + COUNT 1",
-                             f->log_key) == 0)
+        if (tc_redis_command(f->hub->redis, tc_str_from(f->log_key), on_first, f, "XRANGE %s - + COUNT %d",
+                             f->log_key, FIRST_ENTRIES) == 0)
             f->calls++;
         else
             read_done(f);
@@ -141,6 +166,7 @@ void tail_read(struct feed *f) {
         return;
     f->calls++;
     f->reading = true;
+    f->read_ms = hub_now_ms(f->hub);
     f->hub->stats.log_reads++;
 }
 
@@ -186,6 +212,12 @@ static void put_text(char *out, size_t size, struct tc_str s) {
     size_t n = s.n < size ? s.n : size - 1;
     memcpy(out, s.p == NULL ? "" : s.p, s.p == NULL ? 0 : n);
     out[s.p == NULL ? 0 : n] = '\0';
+}
+
+static void on_ttl(void *arg, int err, const redisReply *reply) {
+    struct feed *f = arg;
+    if (!feed_call_done(f) && err == 0 && reply->type == REDIS_REPLY_INTEGER && reply->integer >= -1)
+        liveness_note_ttl(f, reply->integer);
 }
 
 static void on_meta(void *arg, int err, const redisReply *reply) {
@@ -292,7 +324,10 @@ static void on_page(void *arg, int err, const redisReply *reply) {
         return;
     }
     f->reading = false;
-    feed_settle(f, f->has_meta ? TC_EGONE : TC_ENOTFOUND);
+    if (f->fan.sub_count > 0 || !tc_list_empty(&f->listeners)) /* a lost branch, and now this */
+        feed_vanished(f, "log_deleted", "The log of this generation is no longer in Redis.");
+    else
+        feed_settle(f, f->has_meta ? TC_EGONE : TC_ENOTFOUND);
 }
 
 static void load_page(struct feed *f) {
@@ -316,7 +351,9 @@ static void load(struct feed *f) {
                          "HMGET %s model channel job on_abandon_ms created", f->meta_key) != 0)
         return;
     f->calls++;
+    f->calls += tc_redis_command(f->hub->redis, tc_str_from(f->log_key), on_ttl, f, "PTTL %s", f->log_key) == 0;
     f->hub->stats.log_reads++;
+    f->read_ms = f->looked_ms = hub_now_ms(f->hub);
     load_page(f);
 }
 

@@ -172,15 +172,8 @@ int track_control(struct track *t, const char *type, struct tc_str json, unsigne
 }
 
 int track_heartbeat(struct track *t) {
-    struct tc_str beat = t->key.dialect->heartbeat;
-    if (beat.n == 0)
-        return 0;
     tc_buf_reset(&t->scratch);
-    if (t->key.chunked)
-        tc_buf_printf(&t->scratch, "%zx\r\n", beat.n);
-    tc_buf_put_str(&t->scratch, beat);
-    if (t->key.chunked)
-        tc_buf_append(&t->scratch, "\r\n", 2);
+    frame_heartbeat(&t->scratch, &t->key);
     if (!tc_buf_ok(&t->scratch))
         return TC_ENOMEM;
     return append(t, tc_buf_str(&t->scratch), (struct frame){.pos = t->pos, .reach = t->pos, .silent = true});

@@ -31,6 +31,7 @@ bool track_includes(unsigned include, const struct tc_event *ev);
 TC_MUST_USE int frame_event(struct tc_buf *out, const struct track_key *key, const struct dialect_event *in);
 void frame_control(struct tc_buf *out, const struct track_key *key, const char *type, struct tc_str json,
                    unsigned retry_ms);
+void frame_heartbeat(struct tc_buf *out, const struct track_key *key);
 void frame_end(struct tc_buf *out, const struct track_key *key); /* the last chunk */
 
 struct frame {
