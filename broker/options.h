@@ -17,7 +17,7 @@ struct broker_options {
     int64_t lag_events, lag_bytes, heartbeat, linger, lease_ms, sweep, retention;
     int64_t max_connections, max_per_address, max_generations, max_header_bytes, max_body_bytes, max_snapshot_bytes;
     int64_t header_timeout, body_timeout, keepalive, user_timeout, max_wait;
-    int64_t drain;
+    int64_t drain_delay, drain_window, drain, max_connection_age, max_memory;
     const char *log_format, *log_level;
 };
 

@@ -204,8 +204,11 @@ void api_channel_events(struct api *a, struct http_conn *conn, const struct http
     }
     if (bad)
         http_problem(conn, 400, "bad-parameter", "Bad parameter", why);
-    else if (a->hub->draining || !tc_redis_is_up(a->redis))
-        api_unavailable(a, conn, a->hub->draining ? "This broker is shutting down." : "Redis cannot be reached.");
+    else if (a->hub->draining || a->hub->full || !tc_redis_is_up(a->redis))
+        api_unavailable(a, conn,
+                        a->hub->draining ? "This broker is shutting down."
+                        : a->hub->full   ? "This broker has no memory to spare."
+                                         : "Redis cannot be reached.");
     else
         start_stream(a, conn, p, p->has_after ? after : NULL, channel);
 out:

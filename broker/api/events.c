@@ -71,6 +71,8 @@ static void on_settled(struct join *j, struct http_conn *conn, struct feed *f, i
         api_not_found(conn, f->id);
     else if (err == TC_EGONE)
         api_gone(conn, f->id);
+    else if (err == 0 && op->api->hub->draining)
+        api_unavailable(op->api, conn, "This broker is shutting down.");
     else if (err != 0)
         api_unavailable(op->api, conn, "The generation could not be looked up in time.");
     else if (f->ended && p->has_after && tc_position_cmp(p->after, f->last) == 0)
@@ -106,8 +108,9 @@ void api_events(struct api *a, struct http_conn *conn, const struct http_request
         http_problem(conn, 400, "bad-parameter", "Bad parameter", why);
         return;
     }
-    if (a->hub->draining) {
-        api_unavailable(a, conn, "This broker is shutting down.");
+    if (a->hub->draining || a->hub->full) {
+        api_unavailable(a, conn,
+                        a->hub->draining ? "This broker is shutting down." : "This broker has no memory to spare.");
         return;
     }
     api_watch(a, conn, &params, id);

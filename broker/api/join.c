@@ -27,7 +27,7 @@ static void on_change(void *arg) {
         finish(j, 0);
     else if (f->state == FEED_FAILED)
         finish(j, f->err);
-    else if (f->closing || hub_now_ms(f->hub) >= j->deadline_ms)
+    else if (f->closing || f->hub->draining || hub_now_ms(f->hub) >= j->deadline_ms)
         finish(j, TC_ETIMEOUT);
     else
         feed_wait_add(f, &j->wait);

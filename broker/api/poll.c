@@ -71,7 +71,7 @@ static void step(void *arg) {
         stop(p);
         return;
     }
-    if (p->lines.len > 0 || r == CATCHUP_END || !uv_is_active((uv_handle_t *)&p->timer)) {
+    if (p->lines.len > 0 || r == CATCHUP_END || p->api->hub->draining || !uv_is_active((uv_handle_t *)&p->timer)) {
         answer(p);
         return;
     }

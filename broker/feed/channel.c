@@ -140,6 +140,7 @@ void channel_wake(struct channel *c) {
 
 static void sweep(struct channel *c, uint64_t now_ms) {
     fan_heartbeat(&c->fan, now_ms);
+    fan_retire(&c->fan, now_ms);
     if (c->fan.sub_count == 0)
         fan_drop_empty_tracks(&c->fan);
     bool used = c->refs > 0 || c->fan.sub_count > 0;

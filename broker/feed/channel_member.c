@@ -144,7 +144,7 @@ static void vanish(struct member *m) {
     const struct feed *f = m->feed;
     char room[512];
     struct tc_buf json = {.data = room, .cap = sizeof room};
-    gap_error_json(&json, m->extra, f->gone_code != NULL ? f->gone_code : "log_deleted",
+    gap_error_json(&json, m->extra, f->gone_code != NULL ? f->gone_code : "log_gone",
                    f->gone_message != NULL ? f->gone_message : "The log of this generation is not in Redis.");
     fan_control(&m->channel->fan, "error", tc_buf_str(&json), 0);
     json.len = 0;

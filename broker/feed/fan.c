@@ -1,6 +1,7 @@
 /* Tracks and flushing. See fan.h. */
 #include "feed/fan.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "feed/hub.h"
 #include "tokencast/error.h"
@@ -112,6 +113,28 @@ void fan_heartbeat(struct fan *f, uint64_t now_ms) {
         t->beat_off = t->head_off;
         t->beat_ms = now_ms;
     }
+}
+
+struct retiring {
+    struct hub *hub;
+    uint64_t now_ms;
+};
+
+static void retire(struct sub *s, void *arg) {
+    const struct retiring *r = arg;
+    if (s->retires_ms == 0 || r->now_ms < s->retires_ms || s->state == SUB_ENDING || s->track->key.dialect->append_only)
+        return;
+    r->hub->stats.byes_age++;
+    sub_end_with(s, "bye", TC_STR("{\"type\":\"bye\",\"reason\":\"age\"}"), (unsigned)tc_jitter(500, 50));
+}
+
+void fan_retire(struct fan *f, uint64_t now_ms) {
+    struct retiring r = {f->hub, now_ms};
+    uint64_t every = (uint64_t)f->hub->opts.max_age_ms / 64; /* far finer than the jitter, and rare */
+    if (f->hub->opts.max_age_ms == 0 || now_ms - f->retired_ms < every)
+        return;
+    f->retired_ms = now_ms;
+    fan_each_sub(f, retire, &r);
 }
 
 void fan_restart(struct fan *f, struct tc_position pos) {

@@ -27,6 +27,7 @@ struct fan {
     uint32_t sub_count;
     struct tc_list dirty; /* in hub->dirty while something is to be flushed */
     bool ended;
+    uint64_t retired_ms; /* loop time of the last fan_retire() that looked */
     int64_t latency_at; /* `at` of the newest event not yet flushed, microseconds; 0 = none */
 };
 
@@ -41,6 +42,8 @@ void fan_event(struct fan *f, struct tc_position pos, const struct dialect_event
 void fan_control(struct fan *f, const char *type, struct tc_str json, unsigned retry_ms);
 void fan_end(struct fan *f);
 void fan_heartbeat(struct fan *f, uint64_t now_ms); /* to the tracks that were quiet for the interval */
+/* Asks streams that have lived long enough to come back, to whichever broker has room. Bare text cannot be asked. */
+void fan_retire(struct fan *f, uint64_t now_ms);
 /* The branch that everybody is on, up to `pos`, was lost: each is told and starts over in a catch-up of its own. */
 void fan_restart(struct fan *f, struct tc_position pos);
 void fan_each_sub(struct fan *f, void (*cb)(struct sub *s, void *arg), void *arg);

@@ -253,6 +253,7 @@ void feed_vanished(struct feed *f, const char *code, const char *message) {
 
 static void beat(struct feed *f, uint64_t now_ms) {
     fan_heartbeat(&f->fan, now_ms);
+    fan_retire(&f->fan, now_ms);
     if (f->fan.sub_count == 0)
         fan_drop_empty_tracks(&f->fan);
 }

@@ -108,6 +108,7 @@ void hub_close(struct hub *h, void (*cb)(void *arg), void *arg) {
     h->close_cb = cb;
     h->close_arg = arg;
     tc_redis_watch_remove(h->redis, &h->watch);
+    drain_fini(h);
     channels_destroy(h);
     struct feed *f, *next;
     HASH_ITER(hh, h->feeds, f, next) {
@@ -117,18 +118,4 @@ void hub_close(struct hub *h, void (*cb)(void *arg), void *arg) {
     uv_close((uv_handle_t *)&h->check, on_handle_closed);
     uv_close((uv_handle_t *)&h->idle, on_handle_closed);
     uv_close((uv_handle_t *)&h->sweep, on_handle_closed);
-}
-
-static void say_bye(struct sub *s, void *arg) {
-    unsigned retry = (unsigned)tc_jitter(*(unsigned *)arg, 50);
-    sub_end_with(s, "bye", TC_STR("{\"type\":\"bye\",\"reason\":\"drain\"}"), retry);
-}
-
-void hub_drain(struct hub *h, unsigned retry_ms) {
-    h->draining = true;
-    struct feed *f, *next;
-    HASH_ITER(hh, h->feeds, f, next) {
-        fan_each_sub(&f->fan, say_bye, &retry_ms);
-    }
-    channels_each_sub(h, say_bye, &retry_ms);
 }

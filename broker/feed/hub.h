@@ -5,6 +5,7 @@
 
 #include "base/attr.h"
 #include "base/list.h"
+#include "feed/drain.h"
 #include "redis/redis.h"
 #include "wire/keys.h"
 
@@ -58,6 +59,9 @@ struct hub {
     bool warned;     /* of the eviction policy */
     int64_t evicted; /* keys that Redis had evicted when it came up; -1 = not known */
     bool draining, closing;
+    bool full;          /* no memory for more streams */
+    uint64_t shedding;  /* streams that were told to go and have not gone */
+    struct drain drain; /* while draining */
     unsigned handles; /* not yet closed */
     void (*close_cb)(void *arg);
     void *close_arg;
@@ -67,9 +71,6 @@ TC_MUST_USE int hub_init(struct hub *h, uv_loop_t *loop, struct tc_redis *redis,
 /* Every stream must be gone or is cut off here. cb once all is closed; then the memory is the caller's. Redis must
  * still be there and be closed afterwards (it answers what is in flight). */
 void hub_close(struct hub *h, void (*cb)(void *arg), void *arg);
-
-/* Ends every stream with `bye` and a jittered retry; new ones are refused by the caller. */
-void hub_drain(struct hub *h, unsigned retry_ms);
 
 void hub_mark_dirty(struct hub *h, struct tc_list *node);
 uint64_t hub_now_ms(const struct hub *h); /* loop time */

@@ -12,6 +12,7 @@
 #define FILL_BYTES 65536 /* private bytes of a catch-up at a time */
 #define TURNS      4     /* catch-up steps before others get their turn */
 #define IOV        8
+#define AGE_JITTER 25 /* percent: those who came together do not leave together */
 
 enum sent { SENT_ALL, SENT_BLOCKED, SENT_DEAD };
 
@@ -65,6 +66,9 @@ int sub_create(struct sub **out, struct fan *fan, struct track *track, struct ht
     s->track = track;
     s->conn = conn;
     s->policy = (uint8_t)policy;
+    int64_t age = fan->hub->opts.max_age_ms;
+    if (age > 0)
+        s->retires_ms = hub_now_ms(fan->hub) + tc_jitter((uint64_t)age, AGE_JITTER);
     adopt(s, catchup);
     s->priv = *head;
     *head = (struct tc_buf){0};
@@ -86,6 +90,7 @@ void sub_destroy(struct sub *s, bool clean) {
     drop_catchup(s);
     leave_track(s);
     s->fan->sub_count--;
+    s->fan->hub->shedding -= s->shed;
     stats->streams--;
     if (clean)
         stats->streams_ended++;
@@ -230,6 +235,10 @@ static bool overflow(struct sub *s) {
         adopt(s, s->fan->source.catchup(s->fan->source.arg, t, before_frame(t, n), false));
     } else {
         stats->overflow_close++;
+        if (t->key.dialect->append_only) {
+            sub_destroy(s, false);
+            return false;
+        }
         (void)finish_frame(s);
         end_after(s, "bye", TC_STR("{\"type\":\"bye\",\"reason\":\"overflow\"}"), (unsigned)tc_jitter(1000, 50));
     }
@@ -359,6 +368,10 @@ static void on_gone(void *arg) {
 void sub_end_with(struct sub *s, const char *type, struct tc_str json, unsigned retry_ms) {
     if (s->state == SUB_ENDING)
         return;
+    if (s->track->key.dialect->append_only) {
+        sub_destroy(s, false);
+        return;
+    }
     if (s->state == SUB_LIVE)
         (void)finish_frame(s);
     tell_gap(s);

@@ -45,6 +45,8 @@ struct sub {
     uint8_t policy;          /* enum sub_policy */
     bool blocked;            /* the socket took less than was offered; waits for on_writable */
     bool more;               /* catch-up has more to do without waiting: the flush visits it */
+    bool shed;               /* counted in the hub's shedding */
+    uint64_t retires_ms;     /* loop time at which it is asked to come back; 0 = never */
     struct catchup *catchup; /* CATCHUP */
     struct tc_buf priv;      /* to be sent before anything else */
     size_t priv_sent;
@@ -61,7 +63,8 @@ extern const struct http_stream_events sub_stream_events; /* arg is the sub */
 void sub_pump(struct sub *s);
 /* Its place in the track is about to be trimmed away: sends, or moves it by its policy. May be gone afterwards. */
 void sub_rescue(struct sub *s, uint64_t new_tail);
-/* Says something only to this subscriber and then ends its stream (drain, lost generation). */
+/* Says something only to this subscriber and then ends its stream (drain, age). One that can only append is cut off: an
+ * unfinished body must not look finished. May be gone afterwards. */
 void sub_end_with(struct sub *s, const char *type, struct tc_str json, unsigned retry_ms);
 /* Starts over from another source, after what is half sent: used when a branch of the log was lost. Takes catchup. */
 void sub_restart(struct sub *s, struct catchup *catchup);

@@ -325,7 +325,7 @@ static void on_page(void *arg, int err, const redisReply *reply) {
     }
     f->reading = false;
     if (f->fan.sub_count > 0 || !tc_list_empty(&f->listeners)) /* a lost branch, and now this */
-        feed_vanished(f, "log_deleted", "The log of this generation is no longer in Redis.");
+        feed_vanished(f, "log_gone", "The log of this generation is no longer in Redis.");
     else
         feed_settle(f, f->has_meta ? TC_EGONE : TC_ENOTFOUND);
 }

@@ -26,11 +26,17 @@ static const uint8_t moves[] = {
     [CONN_CLOSED] = 0,
 };
 
+static bool is_answering(const struct http_conn *c) {
+    return c->state == CONN_HANDLING || c->state == CONN_REPLYING;
+}
+
 void conn_set_state(struct http_conn *c, enum conn_state to) {
     bool allowed = (moves[c->state] & (1u << to)) != 0;
     assert(allowed);
     (void)allowed;
+    c->server->stats.answering -= is_answering(c);
     c->state = (uint8_t)to;
+    c->server->stats.answering += is_answering(c);
 }
 
 /* ---- closing ---- */

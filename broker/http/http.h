@@ -36,6 +36,8 @@ struct http_options {
 
 struct http_stats { /* gauges and counters for metrics */
     uint64_t accepted, requests, connections, refused_full, refused_address, accept_paused;
+    uint64_t refused_memory, refused_descriptors;
+    uint64_t answering; /* gauge: requests that are not answered to the end */
     uint64_t bad_requests, timeouts, responses_4xx, responses_5xx;
 };
 
@@ -65,6 +67,10 @@ TC_MUST_USE int http_server_create(struct http_server **out, uv_loop_t *loop, co
                                    http_handler handler, void *arg);
 int http_server_port(const struct http_server *s);
 const struct http_stats *http_server_stats(const struct http_server *s);
+/* From now on every answer is the last one of its connection. */
+void http_server_leave(struct http_server *s);
+/* Memory is short: connections that come are answered 503 and closed. */
+void http_server_set_full(struct http_server *s, bool full);
 void http_server_stop_accepting(struct http_server *s); /* closes the listener; connections live on; idempotent */
 /* Closes the listener and every connection (streams get on_gone); cb once when all is closed, the memory is gone. */
 void http_server_close(struct http_server *s, void (*cb)(void *arg), void *arg);

@@ -1,23 +1,28 @@
 /* Accepting connections on one loop. Each loop binds its own socket with SO_REUSEPORT and the kernel spreads the peers;
  * the backlog is the kernel's limit, since a queue of 128 loses handshakes for seconds when thousands come at once.
  *
- * Out of descriptors, accept4() fails while the socket stays readable: accepting then rests for PAUSE_MS. */
+ * Out of descriptors, accept4() fails while the socket stays readable: accepting then rests for PAUSE_MS. Before that
+ * the last KEEP_FDS are reached: who gets one of them is handed over to be told so, a few between two rests. */
 #define _GNU_SOURCE /* accept4() */
 #include "http/listener.h"
 
 #include "base/option.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <tokencast/error.h>
 #include <unistd.h>
 
 #define PAUSE_MS         100
+#define KEEP_FDS         32 /* at most a quarter of all */
+#define SCARCE_MAX       16
 #define ACCEPTS_PER_WAKE 256 /* then the loop serves others; the rest waits in the backlog */
 
 static int backlog(void) {
@@ -84,6 +89,7 @@ static void on_readable(uv_poll_t *poll, int status, int events);
 
 static void on_pause_over(uv_timer_t *timer) {
     struct listener *l = timer->data;
+    l->scarce = 0;
     if (l->fd >= 0)
         (void)uv_poll_start(&l->poll, UV_READABLE, on_readable);
 }
@@ -101,6 +107,13 @@ static bool accept_one(struct listener *l) {
     struct sockaddr_storage peer = {0};
     socklen_t len = sizeof(peer);
     int fd = accept4(l->fd, (struct sockaddr *)&peer, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd >= l->fd_limit) {
+        l->events->on_scarce(l->arg, fd);
+        if (++l->scarce < SCARCE_MAX)
+            return l->fd >= 0;
+        rest(l);
+        return false;
+    }
     if (fd >= 0) {
         l->events->on_accept(l->arg, fd, (const struct sockaddr *)&peer);
         return l->fd >= 0;
@@ -136,6 +149,14 @@ static void on_readable(uv_poll_t *poll, int status, int events) {
             return;
 }
 
+static int descriptors_for_clients(void) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur > INT_MAX)
+        return INT_MAX;
+    int all = (int)limit.rlim_cur;
+    return all - (all / 4 < KEEP_FDS ? all / 4 : KEEP_FDS);
+}
+
 int listener_start(struct listener *l, uv_loop_t *loop, const char *address, bool reuse_port,
                    const struct listener_events *events, void *arg) {
     *l = (struct listener){.fd = -1, .events = events, .arg = arg};
@@ -151,6 +172,7 @@ int listener_start(struct listener *l, uv_loop_t *loop, const char *address, boo
     l->handles = 2;
     l->fd = fd;
     l->port = bound_port(fd);
+    l->fd_limit = descriptors_for_clients();
     (void)uv_poll_start(&l->poll, UV_READABLE, on_readable);
     return 0;
 }

@@ -12,6 +12,7 @@
 
 struct listener_events {
     void (*on_accept)(void *arg, int fd, const struct sockaddr *peer); /* takes fd, non-blocking; may close us */
+    void (*on_scarce)(void *arg, int fd);                              /* takes fd: one of the last to be had */
     void (*on_pause)(void *arg);                                       /* descriptors or kernel memory ran out */
     void (*on_closed)(void *arg);                                      /* the memory is the owner's again */
 };
@@ -21,6 +22,8 @@ struct listener {
     uv_timer_t pause; /* runs while accepting is paused */
     int fd;           /* owned; -1 once closing */
     int port;         /* in host order */
+    int fd_limit;     /* descriptors from this number on are kept for other uses */
+    unsigned scarce;  /* of them, accepted since the last pause */
     unsigned handles; /* of the two above, not yet closed */
     const struct listener_events *events;
     void *arg; /* of events */

@@ -167,7 +167,7 @@ void http_reply(struct http_conn *c, int status, const char *content_type, const
     }
     conn_set_state(c, CONN_REPLYING);
     c->ex->on_gone = NULL;
-    if (!c->server->listening)
+    if (c->server->leaving)
         c->keep_alive = false; /* shutting down: the next request goes elsewhere */
     tc_buf_init(&head, 0);
     put_head(c, &head, status, content_type, extra, body.n);

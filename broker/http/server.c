@@ -56,6 +56,11 @@ static void on_accept(void *arg, int fd, const struct sockaddr *peer) {
     struct http_server *s = arg;
     struct http_address *address = NULL;
     s->stats.accepted++;
+    if (s->full) {
+        s->stats.refused_memory++;
+        turn_away(s, fd, 503, "Service Unavailable");
+        return;
+    }
     if (s->stats.connections >= (uint64_t)s->opts.max_connections) {
         s->stats.refused_full++;
         turn_away(s, fd, 503, "Service Unavailable");
@@ -73,6 +78,14 @@ static void on_accept(void *arg, int fd, const struct sockaddr *peer) {
     }
     c->address = address;
     conn_start(c);
+}
+
+/* The last descriptors are kept: for the link to Redis and for saying this. */
+static void on_scarce(void *arg, int fd) {
+    struct http_server *s = arg;
+    s->stats.accepted++;
+    s->stats.refused_descriptors++;
+    turn_away(s, fd, 503, "Service Unavailable");
 }
 
 static void on_pause(void *arg) {
@@ -93,7 +106,7 @@ static void on_listener_closed(void *arg) {
 }
 
 static const struct listener_events listener_events = {
-    .on_accept = on_accept, .on_pause = on_pause, .on_closed = on_listener_closed};
+    .on_accept = on_accept, .on_scarce = on_scarce, .on_pause = on_pause, .on_closed = on_listener_closed};
 
 int http_server_create(struct http_server **out, uv_loop_t *loop, const struct http_options *opts, http_handler handler,
                        void *arg) {
@@ -140,9 +153,18 @@ const struct http_stats *http_server_stats(const struct http_server *s) {
     return &s->stats;
 }
 
+void http_server_leave(struct http_server *s) {
+    s->leaving = true;
+}
+
+void http_server_set_full(struct http_server *s, bool full) {
+    s->full = full;
+}
+
 void http_server_stop_accepting(struct http_server *s) {
     if (!s->listening)
         return;
+    s->leaving = true;
     s->listening = false;
     listener_close(&s->listener);
 }

@@ -23,6 +23,8 @@ struct http_server {
     char *scratch;                  /* HTTP_SCRATCH bytes; every read lands here first */
     uint64_t alive;                 /* connections whose memory is not yet free */
     uint64_t turning_away;          /* of them, beyond the limits and only lingering */
+    bool leaving;                   /* every answer is its connection's last */
+    bool full;                      /* no memory for more connections */
     bool listening;                 /* the listener was not asked to close */
     bool listener_open;             /* its handles are not closed yet */
     bool waits_open;

@@ -1,9 +1,9 @@
-/* A loop of the broker. Closing: bye to streams -> server -> hub -> Redis -> timers; each step when the last is done.
- */
+/* A loop of the broker. Closing: bye to streams -> server -> hub -> Redis -> timers; each step when the last is done. */
 #include "ops/loop.h"
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "ops/memory.h"
 #include "ops/metrics.h"
 #include "tokencast/error.h"
 
@@ -15,6 +15,8 @@
 
 #define DRAIN_CHECK_MS 20
 #define DRAIN_RETRY_MS 1000 /* what `bye` asks clients to wait, jittered */
+#define MEMORY_LOOK_MS 250
+#define TRIM_LOOKS     20 /* full for so many looks: give freed memory back, and again after as many */
 
 static void on_latency(void *arg, int64_t us) {
     metrics_latency(arg, us);
@@ -70,7 +72,7 @@ static int start_redis(struct loop *l) {
     return 0;
 }
 
-static int start_hub(struct loop *l) {
+static int start_hub(struct loop *l, unsigned number) {
     const struct broker_options *o = l->opts;
     struct hub_options h = {.prefix = o->prefix,
                             .queue = o->queue,
@@ -81,7 +83,9 @@ static int start_hub(struct loop *l) {
                             .lease_ms = o->lease_ms,
                             .sweep_ms = o->sweep,
                             .max_feeds = o->max_generations,
-                            .instance = l->instance};
+                            .instance = l->instance,
+                            .max_age_ms = o->max_connection_age,
+                            .warns = number == 0};
     int err = hub_init(&l->hub, &l->uv, l->redis, &h);
     l->hub.on_latency = on_latency;
     l->hub.arg = l->metrics;
@@ -121,6 +125,23 @@ static int start_server(struct loop *l, const char *listen) {
     return http_server_create(&l->server, &l->uv, &h, api_handle, &l->api);
 }
 
+static void on_memory(uv_timer_t *timer) {
+    struct loop *l = timer->data;
+    uint64_t resident = memory_resident(), max = (uint64_t)l->opts->max_memory;
+    bool full = !memory_has_room(resident, max, l->hub.full);
+    if (full != l->hub.full) {
+        tc_log(TC_LOG_WARN, full ? "memory is full: no more streams are taken" : "there is memory again",
+               TC_LS("loop", l->instance), TC_LI("resident", resident), TC_LI("max", max));
+        l->hub.full = full;
+        l->trim_in = 0;
+        http_server_set_full(l->server, full);
+    }
+    if (full && l->trim_in-- == 0) {
+        memory_give_back();
+        l->trim_in = TRIM_LOOKS;
+    }
+}
+
 int loop_init(struct loop *l, const struct broker_options *opts, unsigned number, const char *listen) {
     char host[20] = "broker";
     unsigned char tail[4];
@@ -133,14 +154,15 @@ int loop_init(struct loop *l, const struct broker_options *opts, unsigned number
     l->metrics = metrics_create();
     if (l->metrics == NULL || uv_loop_init(&l->uv) != 0 || uv_mutex_init(&l->lock) != 0)
         abort(); /* at startup there is nothing to save */
-    if (uv_timer_init(&l->uv, &l->drain) != 0 || uv_async_init(&l->uv, &l->async, on_async) != 0)
+    if (uv_timer_init(&l->uv, &l->drain) != 0 || uv_timer_init(&l->uv, &l->memory) != 0 ||
+        uv_async_init(&l->uv, &l->async, on_async) != 0)
         abort();
-    l->drain.data = l->async.data = l;
+    l->drain.data = l->memory.data = l->async.data = l;
     int err = cors_parse(&l->cors, opts->cors_origins);
     if (err == 0)
         err = start_redis(l);
     if (err == 0)
-        err = start_hub(l);
+        err = start_hub(l, number);
     struct api_options a = {.prefix = opts->prefix,
                             .queue = opts->queue,
                             .retention_ms = opts->retention,
@@ -153,6 +175,8 @@ int loop_init(struct loop *l, const struct broker_options *opts, unsigned number
         err = read_secret(l);
     if (err == 0)
         err = start_server(l, listen);
+    if (err == 0 && opts->max_memory > 0)
+        uv_timer_start(&l->memory, on_memory, 0, MEMORY_LOOK_MS);
     return err;
 }
 
@@ -160,6 +184,7 @@ static void on_redis_closed(void *arg) {
     struct loop *l = arg;
     l->phase = LOOP_CLOSED;
     uv_close((uv_handle_t *)&l->drain, NULL);
+    uv_close((uv_handle_t *)&l->memory, NULL);
     if (l->on_closed != NULL)
         l->on_closed(l->arg);
 }
@@ -187,12 +212,27 @@ static void close_all(struct loop *l) {
         return;
     l->phase = LOOP_CLOSING;
     uv_timer_stop(&l->drain);
+    uv_timer_stop(&l->memory);
     http_server_close(l->server, on_server_closed, l);
+}
+
+static void drain(struct loop *l) {
+    l->phase = LOOP_DRAINING;
+    l->drain_until_ms = uv_now(&l->uv) + (uint64_t)l->opts->drain_window + (uint64_t)l->opts->drain;
+    http_server_stop_accepting(l->server);
+    drain_begin(&l->hub, (uint64_t)l->opts->drain_window, DRAIN_RETRY_MS);
 }
 
 static void on_drain(uv_timer_t *timer) {
     struct loop *l = timer->data;
-    if (l->hub.stats.streams == 0 || uv_now(&l->uv) >= l->drain_until_ms)
+    if (l->phase == LOOP_LEAVING) {
+        if (uv_now(&l->uv) < l->leave_ms)
+            return;
+        drain(l);
+    }
+    drain_tick(&l->hub);
+    bool idle = l->hub.stats.streams == 0 && http_server_stats(l->server)->answering == 0;
+    if (idle || uv_now(&l->uv) >= l->drain_until_ms)
         close_all(l);
 }
 
@@ -201,10 +241,11 @@ void loop_stop(struct loop *l) {
         close_all(l);
         return;
     }
-    l->phase = LOOP_DRAINING;
-    l->drain_until_ms = uv_now(&l->uv) + (uint64_t)l->opts->drain;
-    http_server_stop_accepting(l->server);
-    hub_drain(&l->hub, DRAIN_RETRY_MS);
+    l->phase = LOOP_LEAVING;
+    l->leave_ms = uv_now(&l->uv) + (uint64_t)l->opts->drain_delay;
+    http_server_leave(l->server);
+    if (l->opts->drain_delay == 0)
+        drain(l);
     uv_timer_start(&l->drain, on_drain, DRAIN_CHECK_MS, DRAIN_CHECK_MS);
 }
 

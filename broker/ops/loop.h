@@ -20,7 +20,10 @@ struct task { /* runs once on the loop it is posted to; its memory is the poster
     void (*run)(struct task *t, struct loop *l);
 };
 
-enum loop_phase { LOOP_RUNNING = 0, LOOP_DRAINING, LOOP_CLOSING, LOOP_CLOSED };
+/* RUNNING --stop--> LEAVING --delay--> DRAINING --all gone, or time is up--> CLOSING -> CLOSED
+ *                      |                  |                                     ^
+ *                      +------------------+---------- stop again ---------------+                                    */
+enum loop_phase { LOOP_RUNNING = 0, LOOP_LEAVING, LOOP_DRAINING, LOOP_CLOSING, LOOP_CLOSED };
 
 struct loop {
     uv_loop_t uv;
@@ -33,8 +36,11 @@ struct loop {
     struct http_server *server;
     struct tc_metrics *metrics;
     enum loop_phase phase;
-    uv_timer_t drain;
-    uint64_t drain_until_ms;
+    uv_timer_t drain;        /* ticks while LEAVING and DRAINING */
+    uint64_t leave_ms;       /* loop time at which accepting ends */
+    uint64_t drain_until_ms; /* … and at which what is left is cut off */
+    uv_timer_t memory;       /* looks at the process's memory, if that is bounded */
+    unsigned trim_in;        /* looks until freed memory is given back */
     uv_async_t async;
     uv_mutex_t lock;      /* guards tasks only */
     struct tc_list tasks; /* struct task */
@@ -51,9 +57,9 @@ TC_MUST_USE int loop_init(struct loop *l, const struct broker_options *opts, uns
 /* Any thread; until loop_release(). A task that runs while phase is LOOP_CLOSING or later finds server, hub and Redis
  * gone. */
 void loop_post(struct loop *l, struct task *t);
-/* Loop thread: readiness is the caller's; stops accepting, says `bye` to every stream, waits at most opts->drain for
- * streams to take it, closes everything but the mailbox, so that tasks on their way still run. Called again: at once.
- */
+/* Loop thread: readiness is the caller's. Goes on for opts->drain_delay, stops accepting, says `bye` to the streams over
+ * opts->drain_window, waits at most opts->drain more for what is left, closes everything but the mailbox, so that tasks
+ * on their way still run. Called again: at once. */
 void loop_stop(struct loop *l);
 /* Loop thread, after loop_stop(): uv_run() returns once all is closed; nothing may be posted any more. */
 void loop_release(struct loop *l);

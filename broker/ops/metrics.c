@@ -25,6 +25,9 @@ enum {
     DROPPED,
     OVERFLOWS,
     NO_MEMORY,
+    BYES,
+    STALLS,
+    REQUEUED,
     FEEDS,
     CHANNELS,
     MEMORY,
@@ -83,6 +86,11 @@ static const struct tc_metric_desc table[METRICS] = {
                    .help = "Subscribers beyond their bound",
                    .label = "policy"},
     [NO_MEMORY] = {.name = P "out_of_memory_total", .type = TC_COUNTER, .help = "Streams given up for want of memory"},
+    [BYES] = {.name = P "byes_total", .type = TC_COUNTER, .help = "Streams asked to come back", .label = "reason"},
+    [STALLS] = {.name = P "stalls_total", .type = TC_COUNTER, .help = "Generations found without a live worker"},
+    [REQUEUED] = {.name = P "jobs_requeued_total",
+                  .type = TC_COUNTER,
+                  .help = "Jobs that the queue had lost and that were queued again"},
     [FEEDS] = {.name = P "generations", .type = TC_GAUGE, .help = "Generations followed"},
     [CHANNELS] = {.name = P "channels", .type = TC_GAUGE, .help = "Channels followed"},
     [MEMORY] = {.name = P "memory_bytes",
@@ -162,6 +170,10 @@ static void collect_hub(struct tc_metrics *m, const struct hub_stats *s) {
     set(m, OVERFLOWS, "merge", s->overflow_merge);
     set(m, OVERFLOWS, "close", s->overflow_close);
     set(m, NO_MEMORY, NULL, s->no_memory);
+    set(m, BYES, "drain", s->byes_drain);
+    set(m, BYES, "age", s->byes_age);
+    set(m, STALLS, NULL, s->stalls);
+    set(m, REQUEUED, NULL, s->requeued);
     set(m, FEEDS, NULL, s->feeds);
     set(m, CHANNELS, NULL, s->channels);
 }
@@ -186,7 +198,8 @@ void metrics_collect(struct tc_metrics *m, const struct hub *hub, const struct h
     set(m, ACCEPTED, NULL, http->accepted);
     set(m, REFUSED, "full", http->refused_full);
     set(m, REFUSED, "address", http->refused_address);
-    set(m, REFUSED, "descriptors", http->accept_paused);
+    set(m, REFUSED, "descriptors", http->accept_paused + http->refused_descriptors);
+    set(m, REFUSED, "memory", http->refused_memory);
     set(m, REQUESTS, NULL, http->requests);
     set(m, BAD_REQUESTS, NULL, http->bad_requests);
     set(m, TIMEOUTS, NULL, http->timeouts);
