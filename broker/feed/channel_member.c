@@ -91,7 +91,7 @@ static void on_event(void *arg, struct feed *f, struct tc_position pos, const st
     struct tc_position at = position_of(m);
     struct tc_position kept = history_at(&f->history, 0)->pos;
     if (kept.seq > at.seq + 1) /* the feed found a hole in the log and forgot what lay before it */
-        say_gap(m, (struct tc_position){kept.attempt, at.seq + 1}, (struct tc_position){kept.attempt, kept.seq - 1},
+        say_gap(m, (struct tc_position){at.attempt, at.seq + 1}, (struct tc_position){kept.attempt, kept.seq - 1},
                 "trimmed");
     (void)give(m, pos, ev, raw);
 }

@@ -61,7 +61,7 @@ static void take_entries(struct feed *f, const redisReply *reply, size_t from) {
         if (tc_position_cmp(e.position, f->last) <= 0)
             continue;
         if (e.position.seq > f->last.seq + 1) {
-            struct tc_position start = {e.position.attempt, f->last.seq + 1},
+            struct tc_position start = {f->last.attempt, f->last.seq + 1},
                                end = {e.position.attempt, e.position.seq - 1};
             feed_gap(f, start, end, end.seq - start.seq + 1);
             history_clear(&f->history); /* what is kept must have no hole */
@@ -114,7 +114,7 @@ static void on_first(void *arg, int err, const redisReply *reply) {
         return;
     }
     /* Trimmed past what was read: told by the hole before the first entry that is left. */
-    struct tc_position start = {first.position.attempt, f->last.seq + 1};
+    struct tc_position start = {f->last.attempt, f->last.seq + 1};
     struct tc_position end = {first.position.attempt, first.position.seq - 1};
     if (end.seq >= start.seq)
         feed_gap(f, start, end, end.seq - start.seq + 1);

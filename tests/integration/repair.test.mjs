@@ -1,0 +1,398 @@
+// What happens to Redis and to the logs in it, seen by readers: each case on a real Redis, its log written here as a
+// worker would, so that every entry is known.
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+
+import { Harness, missing } from "../clients/harness.mjs";
+import { Log, Reader, Redis, metric, pack, until } from "./log.mjs";
+
+const bounded = { timeout: 60000 };
+const LEASE_MS = 1500;
+const ARGS = ["--lease-ms", `${LEASE_MS}`, "--sweep", "200ms", "--heartbeat", "300ms", "--linger", "1s", "--loops", "1"];
+const sleep = (ms) => new Promise((wake) => setTimeout(wake, ms));
+let serial = 0;
+
+describe("repair", { skip: missing() }, () => {
+  /** @type {Harness} */
+  let h;
+  /** @type {Redis} */
+  let redis;
+  before(async () => {
+    h = await Harness.start({ workers: 0, brokerArgs: ARGS });
+    redis = await Redis.open(h.redisUrl);
+  }, bounded);
+  after(async () => {
+    redis?.close();
+    await h?.stop();
+  });
+
+  const url = (log, query = "") => `${h.url}/v1/generations/${log.id}/events${query}`;
+
+  /** A generation that has begun; three pieces of it are written. */
+  async function begun(fields) {
+    const log = new Log(redis, `gen_repair_${serial++}`);
+    await log.create(fields);
+    await log.fence(5);
+    await log.start("5-2");
+    for (const [i, piece] of ["one ", "two ", "three "].entries()) await log.text(`5-${i + 3}`, piece);
+    return log;
+  }
+
+  async function watched(log, query, options) {
+    const reader = await Reader.open(url(log, query), options);
+    assert.equal(reader.status, 200);
+    return reader;
+  }
+
+  const at = (position) => (reader) => reader.events.some((event) => event.id === position);
+  const ids = (reader) => reader.events.filter((event) => event.id).map((event) => event.id);
+
+  // ---- announcements and links
+
+  test("announcements_lost_are_found_by_the_sweep", bounded, async () => {
+    const log = await begun();
+    const reader = await watched(log);
+    await reader.wait(at("5-5"));
+    const found = await metric(h.brokers[0].ops, "tokencast_broker_log_reads_found_total");
+    await log.text("5-6", "four ", { bell: false });
+    await reader.wait(at("5-6"));
+    assert.ok((await metric(h.brokers[0].ops, "tokencast_broker_log_reads_found_total")) > found);
+    await log.done("5-7");
+    await reader.over;
+    assert.equal(reader.text, "one two three four ");
+    assert.deepEqual(ids(reader).slice(-2), ["5-6", "5-7"]);
+    assert.equal(reader.end, "clean");
+  });
+
+  for (const type of ["pubsub", "normal"]) {
+    test(`${type}_connection_killed_loses_nothing`, bounded, async () => {
+      const log = await begun();
+      const reader = await watched(log);
+      await reader.wait(at("5-5"));
+      await redis.do("CLIENT", "KILL", "TYPE", type, "SKIPME", "yes");
+      for (let i = 6; i < 60; i++) await log.text(`5-${i}`, `${i} `);
+      await log.done("5-60");
+      await reader.over;
+      assert.equal(new Set(ids(reader)).size, ids(reader).length, "an event twice");
+      assert.equal(reader.of("gap").length, 0);
+      assert.ok(reader.text.endsWith("58 59 "));
+      const states = reader.states();
+      assert.ok(["", "recovering", "recovering,running"].includes(states.join()), states.join());
+    });
+  }
+
+  test("redis_that_hangs_is_waited_for_with_heartbeats", bounded, async () => {
+    const log = await begun();
+    const reader = await watched(log);
+    await reader.wait(at("5-5"));
+    process.kill(h.redis.child.pid, "SIGSTOP");
+    const late = await Reader.open(url(log, "?after=0-1")); // served from the history: needs no Redis
+    try {
+      const beats = reader.beats;
+      await reader.wait((r) => r.states().includes("recovering"), "recovering");
+      await sleep(Math.max(0, 10000 - (Date.now() - reader.of("open")[0].at)));
+      assert.ok(reader.beats > beats + 5, "heartbeats go on");
+      assert.equal((await fetch(`${h.brokers[0].ops}/readyz`)).status, 503);
+    } finally {
+      process.kill(h.redis.child.pid, "SIGCONT");
+    }
+    await log.text("5-6", "four ");
+    await log.done("5-7");
+    await Promise.all([reader.over, late.over]);
+    for (const r of [reader, late]) assert.equal(r.text, "one two three four ");
+    assert.deepEqual(reader.states(), ["recovering", "running"]);
+    assert.equal(reader.of("gap").length + reader.of("error").length, 0);
+  });
+
+  // ---- trimmed
+
+  test("log_trimmed_under_readers_tells_the_exact_range", bounded, async () => {
+    const log = await begun();
+    const reader = await watched(log);
+    const lines = await watched(log, "", { accept: "application/x-ndjson" });
+    const bare = await watched(log, "", { accept: "text/plain" });
+    await reader.wait(at("5-5"));
+    await lines.wait(at("5-5"));
+    await bare.wait((r) => r.body === "one two three ", "bare text");
+    await redis.do("MULTI");
+    for (let i = 6; i <= 9; i++) await log.redis.do("XADD", log.key, `5-${i}`, "e", "x");
+    await log.redis.do("XADD", log.key, "7-0", "e", "x");
+    await log.redis.do("XADD", log.key, "7-10", "e", pack({ type: "delta", text: "ten", offset: 40 }));
+    await redis.do("XTRIM", log.key, "MINID", "7-0");
+    await redis.do("EXEC");
+    for (const r of [reader, lines]) {
+      await r.wait(at("7-10"));
+      assert.deepEqual(
+        r.of("gap").map(({ data }) => data),
+        [{ type: "gap", from: "5-6", to: "7-9", dropped: 4, reason: "trimmed" }],
+      );
+    }
+    await bare.over;
+    assert.equal(bare.end, "reset", "bare text with a hole must not look whole");
+    const late = await watched(log);
+    await late.wait(at("7-10"));
+    assert.deepEqual(late.of("gap")[0].data, { type: "gap", from: "0-1", to: "7-9", dropped: 9, reason: "trimmed" });
+    await log.done("7-11");
+    await Promise.all([reader.over, lines.over, late.over]);
+    for (const r of [reader, lines, late]) assert.deepEqual([r.events.at(-1).type, r.end], ["done", "clean"]);
+  });
+
+  test("log_emptied_by_trimming_goes_on_with_a_gap", bounded, async () => {
+    const log = await begun();
+    const reader = await watched(log);
+    await reader.wait(at("5-5"));
+    await redis.do("XTRIM", log.key, "MAXLEN", 0);
+    await sleep(600);
+    assert.equal(reader.of("error").length, 0, "the log is still there");
+    await log.text("5-7", "seven", { bell: false });
+    await reader.wait(at("5-7"));
+    assert.deepEqual(reader.of("gap")[0].data, { type: "gap", from: "5-6", to: "5-6", dropped: 1, reason: "trimmed" });
+    await log.done("5-8");
+    await reader.over;
+  });
+
+  // ---- gone
+
+  /** Three forms of readers, one of them still catching up; `fault` makes the log vanish. */
+  async function vanishes(log, fault, code) {
+    const reader = await watched(log);
+    const lines = await watched(log, "", { accept: "application/x-ndjson" });
+    const bare = await watched(log, "", { accept: "text/plain" });
+    const ahead = await watched(log, "?after=5-900");
+    await reader.wait(at("5-5"));
+    await bare.wait((r) => r.body === "one two three ", "bare text");
+    await fault();
+    await Promise.all([reader.over, lines.over, bare.over, ahead.over]);
+    for (const r of [reader, lines, ahead]) {
+      const [error, done] = r.events.slice(-2);
+      assert.deepEqual([error.type, error.data.code, error.data.recoverable], ["error", code, false]);
+      assert.deepEqual([done.type, done.data.reason, r.end], ["done", "error", "clean"]);
+      assert.deepEqual([error.id, done.id], [undefined, undefined]);
+      assert.equal(r.of("done").length, 1);
+    }
+    assert.equal(bare.end, "reset");
+    await until(async () => (await fetch(url(log))).status === 410 || undefined, "410").catch(async (error) => {
+      if (code !== "redis_emptied") throw error;
+    });
+  }
+
+  test("log_deleted_ends_its_readers_within_a_sweep", bounded, async () => {
+    const log = await begun();
+    await vanishes(log, () => redis.do("DEL", log.key), "log_deleted");
+  });
+
+  test("log_expired_ends_its_readers", bounded, async () => {
+    const log = await begun();
+    await redis.do("PEXPIRE", log.key, 1200);
+    await vanishes(log, () => {}, "log_expired");
+  });
+
+  test("log_replaced_by_something_else_ends_its_readers", bounded, async () => {
+    const log = await begun();
+    const reader = await watched(log);
+    await reader.wait(at("5-5"));
+    await redis.do("SET", log.key, "x");
+    await reader.over;
+    assert.deepEqual(reader.events.slice(-2).map(({ type, data }) => data.code ?? type), ["log_replaced", "done"]);
+    await redis.do("DEL", log.key);
+  });
+
+  // ---- branches
+
+  /** The log is written anew, as a failover that lost its tail would leave it. */
+  async function rewrite(log, entries) {
+    await redis.do("MULTI");
+    await redis.do("DEL", log.key);
+    log.offset = 0;
+    for (const [position, fields] of entries) await log.add(position, fields, { bell: false });
+    await redis.do("EXEC");
+  }
+
+  const piece = (text, offset) => ({ type: "delta", text, offset });
+  const base = [
+    ["0-1", { type: "created", model: "m" }],
+    ["5-0", { type: "fence" }],
+    ["5-2", { type: "start", model: "m", provider: "p" }],
+    ["5-3", piece("one ", 0)],
+  ];
+
+  for (const [name, attempt] of [
+    ["higher", 9],
+    ["lower", 4],
+  ]) {
+    test(`branch_lost_to_a_${name}_attempt_is_told_and_read_again`, bounded, async () => {
+      const log = await begun();
+      const forms = ["text/event-stream", "application/x-ndjson"];
+      const readers = await Promise.all(forms.map((accept) => watched(log, "", { accept })));
+      const filtered = await watched(log, "?include=text&pace=word&overflow=merge");
+      const bare = await watched(log, "", { accept: "text/plain" });
+      for (const r of readers) await r.wait(at("5-5"));
+      await filtered.wait((r) => r.text.startsWith("one two"), "filtered");
+      await bare.wait((r) => r.body === "one two three ", "bare text");
+      const from = attempt > 5 ? base : base.map(([p, f]) => [p.replace(/^5/, "3"), f]);
+      await rewrite(log, [...from, [`${attempt}-0`, { type: "fence" }], [`${attempt}-4`, piece("ZWEI ", 4)]]);
+      for (const r of [...readers, filtered]) {
+        await r.wait((it) => it.of("gap").length > 0, "gap");
+        assert.deepEqual(r.of("gap")[0].data, { type: "gap", from: "0-1", to: "5-5", dropped: 5, reason: "lost" });
+      }
+      await bare.over;
+      assert.equal(bare.end, "reset");
+      await log.add(`${attempt}-5`, piece("end", 9));
+      await log.done(`${attempt}-6`);
+      await Promise.all([...readers, filtered].map((r) => r.over));
+      for (const r of [...readers, filtered]) {
+        assert.equal(r.text, "one ZWEI end");
+        assert.deepEqual([r.of("gap").length, r.of("done").length, r.end], [1, 1, "clean"]);
+      }
+      assert.equal((await watched(log, "", { accept: "text/plain" }).then(async (r) => (await r.over, r))).body, "one ZWEI end");
+    });
+  }
+
+  test("redis_flushed_and_log_written_anew_is_a_lost_branch", bounded, async () => {
+    const log = await begun();
+    const reader = await watched(log);
+    await reader.wait(at("5-5"));
+    await redis.do("MULTI");
+    await redis.do("FLUSHALL");
+    for (const [position, fields] of base) await log.add(position, fields, { bell: false });
+    await redis.do("EXEC");
+    await reader.wait((r) => r.of("gap").length > 0, "gap");
+    await log.done("5-4");
+    await reader.over;
+    assert.equal(reader.text, "one ");
+    assert.equal(reader.of("gap")[0].data.reason, "lost");
+  });
+
+  test("redis_flushed_ends_its_readers", bounded, async () => {
+    const log = await begun();
+    await vanishes(log, () => redis.do("FLUSHALL"), "redis_emptied");
+  });
+
+  // ---- positions
+
+  test("position_ahead_of_an_ended_log_starts_over_at_once", bounded, async () => {
+    const log = await begun();
+    await log.done("5-6");
+    for (const accept of ["text/event-stream", "application/x-ndjson"]) {
+      const reader = await watched(log, "?after=6-9", { accept });
+      await reader.over;
+      assert.deepEqual(reader.of("gap")[0].data, { type: "gap", from: "0-1", to: "6-9", dropped: 9, reason: "lost" });
+      assert.equal(reader.text, "one two three ");
+      assert.equal(reader.of("done").length, 1);
+    }
+    const bare = await watched(log, "?after=6-9", { accept: "text/plain" });
+    await bare.over;
+    assert.equal(bare.end, "reset");
+  });
+
+  test("position_ahead_of_a_log_that_stays_behind_starts_over_after_a_lease", bounded, async () => {
+    const log = await begun();
+    const reader = await watched(log, "?after=5-9");
+    await reader.wait((r) => r.of("gap").length > 0, "gap");
+    assert.ok(reader.of("gap")[0].at - reader.of("open")[0].at >= LEASE_MS * 0.9, "a worker has a lease to write it again");
+    assert.ok(reader.beats > 0, "heartbeats meanwhile");
+    await log.done("5-6");
+    await reader.over;
+    assert.equal(reader.text, "one two three ");
+  });
+
+  test("position_ahead_that_is_written_again_goes_on_without_a_word", bounded, async () => {
+    const log = await begun();
+    const reader = await watched(log, "?after=5-6");
+    await sleep(300);
+    await log.text("5-6", "four ");
+    await log.text("5-7", "five");
+    await log.done("5-8");
+    await reader.over;
+    assert.deepEqual(ids(reader), ["5-7", "5-8"]);
+    assert.equal(reader.of("gap").length, 0);
+  });
+
+  test("position_of_a_higher_attempt_over_a_log_that_grows_is_lost_without_waiting", bounded, async () => {
+    const slow = await h.broker([...ARGS, "--lease-ms", "50s"]);
+    const log = await begun();
+    const reader = await Reader.open(`${slow.url}/v1/generations/${log.id}/events?after=8-6`);
+    await sleep(300);
+    await log.text("5-6", "four ");
+    await reader.wait((r) => r.of("gap").length > 0, "gap");
+    await log.done("5-7");
+    await reader.over;
+    assert.equal(reader.text, "one two three four ");
+    await slow.stop();
+  });
+
+  for (const position of ["18446744073709551615-18446744073709551615", "0-18446744073709551615", "5-0", "999-0"]) {
+    test(`position_${position}_has_an_end`, bounded, async () => {
+      const log = await begun();
+      await log.done("5-6");
+      const reader = await watched(log, "", { headers: { "last-event-id": position } });
+      await reader.over;
+      assert.equal(reader.text, "one two three ");
+      assert.equal(reader.of("done").length, 1);
+    });
+  }
+
+  // ---- garbage
+
+  test("garbage_and_bombs_are_skipped_and_counted", bounded, async () => {
+    const log = await begun();
+    const reader = await watched(log);
+    await reader.wait(at("5-5"));
+    const before = await metric(h.brokers[0].ops, "tokencast_broker_malformed_entries_total");
+    const bombs = [
+      Buffer.from("not msgpack"),
+      Buffer.alloc(0),
+      Buffer.concat([Buffer.from([0x81, 0xa1, 0x78]), Buffer.alloc(60000, 0x91)]), // arrays in arrays
+      Buffer.from([0xdf, 0xff, 0xff, 0xff, 0xff]), // a map of four billion
+      Buffer.from([0x81, 0xdb, 0xff, 0xff, 0xff, 0xff]), // a key of four gigabytes
+      Buffer.alloc(2 * 1024 * 1024, 0xc0),
+    ];
+    for (const [i, bomb] of bombs.entries()) await log.add(`5-${6 + i}`, bomb, { bell: i % 2 === 0 });
+    await redis.do("XADD", log.key, "5-12", "other", "field");
+    await redis.do("PUBLISH", log.bell, "no position");
+    await redis.do("PUBLISH", log.bell, "");
+    await log.add("5-13", { type: "martian", colour: "green" });
+    await log.text("5-14", "four");
+    await log.done("5-15");
+    await reader.over;
+    assert.equal(reader.text, "one two three four");
+    assert.equal(reader.of("martian")[0].data.colour, "green");
+    assert.equal(reader.of("gap").length, 0);
+    assert.ok((await metric(h.brokers[0].ops, "tokencast_broker_malformed_entries_total")) >= before + 7);
+    const late = await watched(log);
+    await late.over;
+    assert.equal(late.text, "one two three four");
+  });
+
+  // ---- eviction
+
+  test("start_warns_of_a_policy_that_evicts", bounded, async () => {
+    const warned = (broker) => broker.log.includes("maxmemory_policy");
+    assert.ok(!warned(h.brokers[0]), "noeviction is what is wanted");
+    await redis.do("CONFIG", "SET", "maxmemory-policy", "allkeys-lru");
+    try {
+      const broker = await h.broker(["--loops", "2"]);
+      await broker.until(() => warned(broker), "warning");
+      assert.equal(broker.log.match(/maxmemory_policy/g).length, 1);
+      await broker.stop();
+    } finally {
+      await redis.do("CONFIG", "SET", "maxmemory-policy", "noeviction");
+    }
+  });
+
+  test("log_evicted_is_said_to_be", bounded, async () => {
+    const log = await begun();
+    const reader = await watched(log);
+    await reader.wait(at("5-5"));
+    await redis.do("CONFIG", "SET", "maxmemory-policy", "allkeys-random");
+    await redis.do("CONFIG", "SET", "maxmemory", "1");
+    try {
+      await reader.over;
+    } finally {
+      await redis.do("CONFIG", "SET", "maxmemory", "0");
+      await redis.do("CONFIG", "SET", "maxmemory-policy", "noeviction");
+    }
+    assert.deepEqual(reader.events.slice(-2).map(({ type }) => type), ["error", "done"]);
+    assert.ok(["log_evicted", "redis_emptied"].includes(reader.of("error")[0].data.code));
+  });
+});
