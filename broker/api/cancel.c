@@ -25,7 +25,7 @@ static void send_cancel(struct cancel_op *op) {
     if (op->feed->has_meta) /* a log that a foreign writer made has none, and must not get one */
         err = tc_redis_command(op->api->redis, route, NULL, NULL, "HSET %s cancel 1", meta);
     if (err == 0)
-        err = tc_redis_command(op->api->redis, route, NULL, NULL, "PUBLISH %s cancel", ctl);
+        err = tc_redis_publish(op->api->redis, route, ctl, TC_STR("cancel"));
     (void)err; /* the timer repeats */
 }
 

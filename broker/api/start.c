@@ -113,7 +113,7 @@ static void on_announced(void *arg, int err, const redisReply *reply) {
     tc_buf_put_str(&payload, tc_buf_str(&op->created));
     if (id.n > 0 && tc_buf_ok(&payload)) {
         struct tc_str route = {bell, tc_key_channel(bell, op->api->opts.prefix, op->req.channel, true)};
-        int rc = tc_redis_command(op->api->redis, route, NULL, NULL, "PUBLISH %s %b", bell, payload.data, payload.len);
+        int rc = tc_redis_publish(op->api->redis, route, bell, tc_buf_str(&payload));
         (void)rc; /* readers of the channel find the entry in its log within a sweep */
     }
     tc_buf_fini(&payload);

@@ -42,7 +42,8 @@ bool tc_conn_is_up(const struct tc_conn *c) {
 static void log_loss(struct tc_conn *c, bool was_up, int err, const char *why) {
     char server[300];
     tc_endpoint_format(c->at, server, sizeof(server));
-    enum tc_log_level level = was_up || err == TC_EAUTH || err != c->logged_err ? TC_LOG_WARN : TC_LOG_DEBUG;
+    bool news = was_up ? !c->ev.minor : err == TC_EAUTH || err != c->logged_err;
+    enum tc_log_level level = news ? TC_LOG_WARN : TC_LOG_DEBUG;
     tc_log(level, was_up ? "redis link lost" : "redis link not made", TC_LS("server", server), TC_LS("link", c->role),
            TC_LERR(err), TC_LS("why", why));
     c->logged_err = err;
@@ -51,7 +52,8 @@ static void log_loss(struct tc_conn *c, bool was_up, int err, const char *why) {
 static void log_up(struct tc_conn *c) {
     char server[300];
     tc_endpoint_format(c->at, server, sizeof(server));
-    tc_log(TC_LOG_INFO, "redis link up", TC_LS("server", server), TC_LS("link", c->role));
+    enum tc_log_level level = c->ev.minor ? TC_LOG_DEBUG : TC_LOG_INFO;
+    tc_log(level, "redis link up", TC_LS("server", server), TC_LS("link", c->role));
     c->logged_err = 0;
 }
 
@@ -89,8 +91,11 @@ static bool on_reply(void *arg, const redisReply *reply) {
         c->ev.on_reply(c->ev.arg, reply);
     } else if (tc_fifo_pop(&c->waiting, &e)) {
         c->overdue = false;
+        bool demoted = c->ev.peer == TC_PEER_MASTER && tc_reply_is_error(reply, "READONLY");
         if (e.cb)
             e.cb(e.arg, 0, reply);
+        if (demoted)
+            tc_conn_lose(c, TC_ELINK, "the server is a replica now");
     } else {
         /* Redis says why it hangs up ("ERR max number of clients reached") before it is asked anything. */
         bool error = tc_reply_is_error(reply, NULL);
@@ -225,7 +230,15 @@ static void on_stream_lost(void *arg, int err, const char *why) {
     tc_conn_lose(arg, err, why);
 }
 
+static uint64_t next_backoff(struct tc_conn *c);
+
 static void open_stream(struct tc_conn *c) {
+    const struct tc_endpoint *at = c->ev.where ? c->ev.where(c->ev.arg) : c->at;
+    if (!at) {
+        start_timer(c, next_backoff(c));
+        return;
+    }
+    c->at = at;
     const struct tc_stream_target target = {.at = c->at, .tls = c->link->tls, .rotate = c->tries};
     const struct tc_stream_events ev = {on_stream_open, on_stream_data, on_stream_lost, c};
     set_state(c, TC_CONN_OPENING);
@@ -318,6 +331,12 @@ static void on_timer(uv_timer_t *timer) {
     case TC_CONN_CLOSING:
         break;
     }
+}
+
+void tc_conn_hurry(struct tc_conn *c) {
+    c->tries = 0;
+    if (c->state == TC_CONN_WAITING)
+        start_timer(c, 0);
 }
 
 /* ---- start and close ---- */

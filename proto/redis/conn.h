@@ -31,7 +31,19 @@ struct tc_link {
     struct tc_redis_stats stats;
 };
 
+/* What the greeting makes sure of. */
+enum tc_conn_peer {
+    TC_PEER_SERVER,
+    TC_PEER_MASTER,  /* by ROLE: a replica is refused, and a reply READONLY ends the connection */
+    TC_PEER_SENTINEL /* knows no databases; the login is tried, but a sentinel without passwords takes anybody */
+};
+
 struct tc_conn_events {
+    enum tc_conn_peer peer;
+    bool minor; /* no user waits for it: its coming and going is logged for debugging only */
+    /* Asked before every try for the address, which must then stay until the next; NULL: not known yet, asked again
+     * after the back-off. Without it the address is the one given at the start. */
+    const struct tc_endpoint *(*where)(void *arg);
     void (*on_up)(void *arg);
     void (*on_down)(void *arg, int err); /* only after on_up; what was in flight has failed by then */
     /* NULL: replies go to their callbacks. Otherwise (a connection that subscribes) every reply after the greeting
@@ -46,7 +58,7 @@ enum tc_conn_state { TC_CONN_WAITING, TC_CONN_OPENING, TC_CONN_GREETING, TC_CONN
 struct tc_conn {
     uv_loop_t *loop;
     struct tc_link *link;         /* borrowed */
-    const struct tc_endpoint *at; /* borrowed: the server's address */
+    const struct tc_endpoint *at; /* borrowed: the server's address; NULL until ev.where has said it */
     const char *role;             /* static, for the log: "commands", "pubsub" */
     struct tc_conn_events ev;
     enum tc_conn_state state;
@@ -82,6 +94,9 @@ TC_MUST_USE int tc_conn_send_bytes(struct tc_conn *c, tc_redis_reply_cb cb, void
 
 /* Gives the connection up, from one of its callbacks: fails what is in flight, on_down if it was up, reconnects. */
 void tc_conn_lose(struct tc_conn *c, int err, const char *why);
+
+/* Does not wait for the back-off's end. */
+void tc_conn_hurry(struct tc_conn *c);
 
 /* The greeting (greeting.c): sends it; ends in tc_conn_greeted or in tc_conn_lose. */
 TC_MUST_USE int tc_conn_greet(struct tc_conn *c);

@@ -1,5 +1,6 @@
-/* What a connection says first: AUTH, CLIENT SETNAME, SELECT and PING in one write. PING is the proof: it is refused
- * while the server loads its data, has lost its master, or wants a password. Loop thread; part of struct tc_conn. */
+/* What a connection says first: AUTH, CLIENT SETNAME, SELECT, PING and where asked for ROLE, in one write. PING is the
+ * proof: it is refused while the server loads its data, has lost its master, or wants a password. Loop thread; part of
+ * struct tc_conn. */
 #include "redis/conn.h"
 #include "redis/reply.h"
 
@@ -34,6 +35,9 @@ static bool is_auth_error(const redisReply *reply) {
 }
 
 static void on_auth(void *arg, int err, const redisReply *reply) {
+    const struct tc_conn *c = arg;
+    if (c->ev.peer == TC_PEER_SENTINEL)
+        return; /* the login is the master's; PING tells whether the sentinel wants one */
     if (err == 0 && tc_reply_is_error(reply, NULL))
         fail(arg, TC_EAUTH, true, reply);
 }
@@ -51,15 +55,34 @@ static void on_select(void *arg, int err, const redisReply *reply) {
 }
 
 static void on_ping(void *arg, int err, const redisReply *reply) {
+    const struct tc_conn *c = arg;
     if (err)
         return;
     /* A user who may not PING is logged in all the same. */
+    if ((!tc_reply_is_error(reply, NULL) || tc_reply_is_error(reply, "NOPERM")) && c->ev.peer == TC_PEER_MASTER)
+        return; /* ROLE has the last word */
     if (!tc_reply_is_error(reply, NULL) || tc_reply_is_error(reply, "NOPERM"))
         tc_conn_greeted(arg);
     else if (is_auth_error(reply))
         fail(arg, TC_EAUTH, true, reply);
     else
         fail(arg, TC_EREDIS, false, reply); /* LOADING, MASTERDOWN, BUSY: passes by itself */
+}
+
+/* The sentinels may be behind, and a master that comes back after a failover believes in itself for a while. A user
+ * who may not ask for the role takes the sentinels' word. */
+static void on_role(void *arg, int err, const redisReply *reply) {
+    if (err)
+        return;
+    if (tc_reply_is_error(reply, "NOPERM"))
+        tc_conn_greeted(arg);
+    else if (tc_reply_is_error(reply, NULL))
+        fail(arg, TC_EREDIS, false, reply);
+    else if (reply->type == REDIS_REPLY_ARRAY && reply->elements > 0 &&
+             tc_str_is(tc_reply_str(reply->element[0]), "master"))
+        tc_conn_greeted(arg);
+    else
+        tc_conn_lose(arg, TC_EREDIS, "not a master");
 }
 
 static int say(struct tc_conn *c, tc_redis_reply_cb cb, int argc, const char **argv) {
@@ -83,12 +106,14 @@ int tc_conn_greet(struct tc_conn *c) {
         rc = send_auth(c, url);
     if (!rc && c->link->client_name)
         rc = say(c, on_name, 3, (const char *[]){"CLIENT", "SETNAME", c->link->client_name});
-    if (!rc && url->db != 0) {
+    if (!rc && url->db != 0 && c->ev.peer != TC_PEER_SENTINEL) {
         char db[16];
         snprintf(db, sizeof(db), "%d", url->db);
         rc = say(c, on_select, 2, (const char *[]){"SELECT", db});
     }
     if (!rc)
         rc = say(c, on_ping, 1, (const char *[]){"PING"});
+    if (!rc && c->ev.peer == TC_PEER_MASTER)
+        rc = say(c, on_role, 1, (const char *[]){"ROLE"});
     return rc;
 }

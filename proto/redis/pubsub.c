@@ -1,4 +1,4 @@
-/* Subscriptions (see pubsub.h). Loop thread; owned by a struct tc_redis.
+/* Subscriptions (see pubsub.h). Loop thread; owned by a struct tc_redis, the links by its nodes.
  *
  * Re-entrancy: a callback may remove any subscriber, its own included, add some, or close everything. A walk over a
  * channel's subscribers therefore keeps its place in the channel, where a removal moves it on; and a channel is freed
@@ -8,6 +8,7 @@
 #include "base/buf.h"
 #include "base/log.h"
 #include "redis/reply.h"
+#include "redis/slot.h"
 #include "tokencast/error.h"
 
 #include <assert.h>
@@ -24,11 +25,14 @@
 
 struct tc_channel {
     UT_hash_handle hh;
-    struct tc_redis_sub *subs; /* the subscribers' memory; in order of arrival */
-    struct tc_redis_sub *next; /* the walk's place: the one to visit next */
-    uint64_t sent, confirmed;  /* SUBSCRIBEs on the present connection, and their answers */
-    uint64_t owed;             /* answers of either kind that have not come */
-    bool unhashed;             /* out of memory while adding to the table */
+    struct tc_redis_sub *subs;                /* the subscribers' memory; in order of arrival */
+    struct tc_redis_sub *next;                /* the walk's place: the one to visit next */
+    struct tc_pubsub_link *home;              /* NULL: homeless */
+    struct tc_channel *home_prev, *home_next; /* in home->channels */
+    uint64_t sent, confirmed;                 /* SUBSCRIBEs on the present connection, and their answers */
+    uint64_t leaving;                         /* UNSUBSCRIBEs that were not answered */
+    uint64_t owed;                            /* answers of either kind that have not come */
+    bool unhashed;                            /* out of memory while adding to the table */
     size_t len;
     char name[];
 };
@@ -39,6 +43,30 @@ static struct tc_channel *find(struct tc_pubsub *ps, const char *name, size_t le
     struct tc_channel *ch = NULL;
     HASH_FIND(hh, ps->channels, name, len, ch);
     return ch;
+}
+
+/* Forgets what a connection has answered; subscribers wait for the first SUBSCRIBE of the next. */
+static void forget(struct tc_channel *ch) {
+    ch->sent = ch->confirmed = ch->leaving = ch->owed = 0;
+    for (struct tc_redis_sub *sub = ch->subs; sub; sub = sub->next)
+        sub->ticket = 1;
+}
+
+static void settle(struct tc_pubsub *ps, struct tc_channel *ch, struct tc_pubsub_link *home) {
+    ch->home = home;
+    if (home)
+        DL_APPEND2(home->channels, ch, home_prev, home_next);
+    else
+        ps->homeless++;
+}
+
+static void leave(struct tc_pubsub *ps, struct tc_channel *ch) {
+    if (ch->home)
+        DL_DELETE2(ch->home->channels, ch, home_prev, home_next);
+    else
+        ps->homeless--;
+    ch->home = NULL;
+    forget(ch);
 }
 
 static struct tc_channel *create(struct tc_pubsub *ps, const char *name, size_t len) {
@@ -52,10 +80,12 @@ static struct tc_channel *create(struct tc_pubsub *ps, const char *name, size_t 
         free(ch);
         return NULL;
     }
+    settle(ps, ch, ps->home(ps->arg, (struct tc_str){ch->name, len}));
     return ch;
 }
 
 static void destroy(struct tc_pubsub *ps, struct tc_channel *ch) {
+    leave(ps, ch);
     HASH_DELETE(hh, ps->channels, ch);
     free(ch);
 }
@@ -83,23 +113,29 @@ static void put_arg(struct tc_buf *b, const char *p, size_t n) {
     tc_buf_puts(b, "\r\n");
 }
 
-static int send_one(struct tc_pubsub *ps, const char *verb, struct tc_channel *ch) {
+static int send_one(struct tc_pubsub_link *l, const char *verb, struct tc_channel *ch) {
     const char *argv[] = {verb, ch->name};
     const size_t len[] = {strlen(verb), ch->len};
-    int rc = tc_conn_send(&ps->conn, NULL, NULL, 2, argv, len);
+    int rc = tc_conn_send(&l->conn, NULL, NULL, 2, argv, len);
     if (rc == 0)
         ch->owed++;
     return rc;
 }
 
-static int subscribe_one(struct tc_pubsub *ps, struct tc_channel *ch) {
-    int rc = send_one(ps, "SUBSCRIBE", ch);
+static int subscribe_one(struct tc_pubsub_link *l, struct tc_channel *ch) {
+    int rc = send_one(l, l->ps->sharded ? "SSUBSCRIBE" : "SUBSCRIBE", ch);
     if (rc == 0)
         ch->sent++;
     return rc;
 }
 
-static int send_batch(struct tc_pubsub *ps, struct tc_buf *names, size_t count) {
+/* Without memory in vain: the next message tries again. */
+static void unsubscribe_one(struct tc_pubsub_link *l, struct tc_channel *ch) {
+    if (send_one(l, l->ps->sharded ? "SUNSUBSCRIBE" : "UNSUBSCRIBE", ch) == 0)
+        ch->leaving++;
+}
+
+static int send_batch(struct tc_pubsub_link *l, struct tc_buf *names, size_t count) {
     struct tc_buf head;
     tc_buf_init(&head, 0);
     tc_buf_putc(&head, '*');
@@ -109,60 +145,73 @@ static int send_batch(struct tc_pubsub *ps, struct tc_buf *names, size_t count) 
     tc_buf_put_str(&head, tc_buf_str(names));
     int rc = TC_ENOMEM;
     if (tc_buf_ok(names) && tc_buf_ok(&head))
-        rc = tc_conn_send_bytes(&ps->conn, NULL, NULL, head.data, head.len);
+        rc = tc_conn_send_bytes(&l->conn, NULL, NULL, head.data, head.len);
     tc_buf_fini(&head);
     tc_buf_reset(names);
     return rc;
 }
 
-/* Subscribes everything anew, then the marker, whose answer comes after all the others and so says that this is
- * done. It carries a text, which tells it from the PINGs of a quiet connection. */
-static int subscribe_all(struct tc_pubsub *ps) {
-    static const char marker[] = "*2\r\n$4\r\nPING\r\n$10\r\n" MARKER "\r\n";
+static int subscribe_batches(struct tc_pubsub_link *l) {
     struct tc_buf names;
     tc_buf_init(&names, 0);
     size_t count = 0;
     int rc = 0;
-    for (struct tc_channel *ch = ps->channels; ch && !rc; ch = ch->hh.next) {
+    for (struct tc_channel *ch = l->channels; ch && !rc; ch = ch->home_next) {
         ch->sent++;
         ch->owed++;
         put_arg(&names, ch->name, ch->len);
         count++;
-        if (names.len >= BATCH_BYTES || !ch->hh.next) {
-            rc = send_batch(ps, &names, count);
+        if (names.len >= BATCH_BYTES || !ch->home_next) {
+            rc = send_batch(l, &names, count);
             count = 0;
         }
     }
     tc_buf_fini(&names);
-    if (!rc)
-        rc = tc_conn_send_bytes(&ps->conn, NULL, NULL, marker, sizeof(marker) - 1);
     return rc;
 }
 
-static void start_subscribing(struct tc_pubsub *ps) {
-    if (!ps->allowed || ps->sent || !tc_conn_is_up(&ps->conn))
+/* A Cluster takes only channels of one slot together. */
+static int subscribe_each(struct tc_pubsub_link *l) {
+    int rc = 0;
+    for (struct tc_channel *ch = l->channels; ch && !rc; ch = ch->home_next)
+        rc = subscribe_one(l, ch);
+    return rc;
+}
+
+/* Subscribes everything anew, then the marker, whose answer comes after all the others and so says that this is
+ * done. It carries a text, which tells it from the PINGs of a quiet connection. */
+static int subscribe_all(struct tc_pubsub_link *l) {
+    static const char marker[] = "*2\r\n$4\r\nPING\r\n$10\r\n" MARKER "\r\n";
+    int rc = l->ps->sharded ? subscribe_each(l) : subscribe_batches(l);
+    if (!rc)
+        rc = tc_conn_send_bytes(&l->conn, NULL, NULL, marker, sizeof(marker) - 1);
+    return rc;
+}
+
+void tc_pubsub_retry(struct tc_pubsub_link *l) {
+    if (!l->allowed || l->sent || !tc_conn_is_up(&l->conn))
         return;
-    ps->sent = true;
-    int rc = subscribe_all(ps);
+    l->sent = true;
+    int rc = subscribe_all(l);
     if (rc)
-        tc_conn_lose(&ps->conn, rc, "the subscriptions cannot be sent");
+        tc_conn_lose(&l->conn, rc, "the subscriptions cannot be sent");
 }
 
-void tc_pubsub_allow(struct tc_pubsub *ps) {
-    ps->allowed = true;
-    start_subscribing(ps);
+void tc_pubsub_allow(struct tc_pubsub_link *l) {
+    l->allowed = true;
+    tc_pubsub_retry(l);
 }
 
-void tc_pubsub_disallow(struct tc_pubsub *ps) {
-    ps->allowed = false;
+void tc_pubsub_disallow(struct tc_pubsub_link *l) {
+    l->allowed = false;
 }
 
 /* ---- hearing from Redis ---- */
 
-static void on_message(struct tc_pubsub *ps, struct tc_channel *ch, struct tc_str payload) {
-    ps->link->stats.messages++;
+static void on_message(struct tc_pubsub_link *l, struct tc_channel *ch, struct tc_str payload) {
+    l->ps->stats->messages++;
     if (!ch->subs && ch->owed == 0) {
-        (void)!send_one(ps, "UNSUBSCRIBE", ch); /* the first one found no room; the next message tries again */
+        unsubscribe_one(l, ch); /* the first one found no room */
         return;
     }
     for (struct tc_redis_sub *sub = ch->subs; sub; sub = ch->next) {
@@ -191,105 +240,187 @@ static bool is_pong(const redisReply *reply) {
             tc_str_is(tc_reply_str(reply->element[0]), "pong"));
 }
 
-static void on_pong(struct tc_pubsub *ps, const redisReply *reply) {
+static void on_pong(struct tc_pubsub_link *l, const redisReply *reply) {
     const redisReply *text = reply->type == REDIS_REPLY_ARRAY ? reply->element[1] : reply;
-    if (!ps->sent || ps->ready || !tc_str_is(tc_reply_str(text), MARKER))
+    if (!l->sent || l->ready || !tc_str_is(tc_reply_str(text), MARKER))
         return;
-    ps->ready = true;
-    ps->on_change(ps->arg, 0);
+    l->ready = true;
+    l->on_change(l->arg, 0);
+}
+
+static void lose_home(struct tc_pubsub *ps, struct tc_channel *ch) {
+    leave(ps, ch);
+    settle(ps, ch, NULL);
+    if (!ch->subs)
+        destroy(ps, ch);
+}
+
+/* The answer to an (UN)SUBSCRIBE. */
+static void on_answer(struct tc_pubsub_link *l, struct tc_channel *ch, bool subscribed) {
+    if (subscribed)
+        on_subscribed(ch); /* the answer is owed until this returns: nobody frees the channel meanwhile */
+    if (l->conn.state != TC_CONN_UP)
+        return; /* closed by a callback */
+    if (!subscribed && ch->leaving > 0)
+        ch->leaving--;
+    ch->owed--;
+    destroy_if_unused(l->ps, ch);
+}
+
+/* What nobody waits for. In a Cluster it happens: the server ends a subscription when the slot leaves it, and the last
+ * answers of a former home come after the channel has gone. */
+static int on_unexpected(struct tc_pubsub_link *l, struct tc_channel *ch, bool subscribed) {
+    if (!l->ps->sharded)
+        return TC_EPROTO;
+    if (!subscribed && ch && ch->home == l) {
+        lose_home(l->ps, ch);
+        l->ps->on_homeless(l->ps->arg);
+    }
+    return 0;
 }
 
 /* [kind, channel, payload or count] */
-static int on_triple(struct tc_pubsub *ps, const redisReply *reply) {
+static int on_triple(struct tc_pubsub_link *l, const redisReply *reply) {
     if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 3)
         return TC_EPROTO;
     struct tc_str kind = tc_reply_str(reply->element[0]);
     struct tc_str name = tc_reply_str(reply->element[1]);
-    struct tc_channel *ch = find(ps, name.p ? name.p : "", name.n);
+    struct tc_channel *ch = find(l->ps, name.p ? name.p : "", name.n);
+    if (l->ps->sharded && kind.n > 1 && kind.p[0] == 's' && !tc_str_is(kind, "subscribe"))
+        kind = (struct tc_str){kind.p + 1, kind.n - 1};
     if (tc_str_is(kind, "message")) {
-        if (ch)
-            on_message(ps, ch, tc_reply_str(reply->element[2]));
+        if (ch && ch->home == l)
+            on_message(l, ch, tc_reply_str(reply->element[2]));
         return 0;
     }
     bool subscribed = tc_str_is(kind, "subscribe");
-    if ((!subscribed && !tc_str_is(kind, "unsubscribe")) || !ch || ch->owed == 0)
+    if (!subscribed && !tc_str_is(kind, "unsubscribe"))
         return TC_EPROTO;
-    if (subscribed)
-        on_subscribed(ch); /* the answer is owed until this returns: nobody frees the channel meanwhile */
-    if (ps->conn.state != TC_CONN_UP)
-        return 0; /* closed by a callback, the channel with it */
-    ch->owed--;
-    destroy_if_unused(ps, ch);
+    bool expected = ch && ch->home == l && ch->owed > 0 && (subscribed || ch->leaving > 0);
+    if (!expected)
+        return on_unexpected(l, ch, subscribed);
+    on_answer(l, ch, subscribed);
     return 0;
 }
 
-static void on_reply(void *arg, const redisReply *reply) {
-    struct tc_pubsub *ps = arg;
-    if (is_pong(reply)) {
-        on_pong(ps, reply);
-    } else if (tc_reply_is_error(reply, NULL)) {
-        /* Which SUBSCRIBE it answers cannot be told; only an access list refuses one, and that takes an operator. */
-        ps->conn.refused = true;
-        tc_conn_lose(&ps->conn, TC_EREDIS, reply->str);
-    } else if (on_triple(ps, reply)) {
-        tc_conn_lose(&ps->conn, TC_EPROTO, "not an answer to a subscription");
+/* Nobody is subscribed any more. */
+static void reset(struct tc_pubsub_link *l) {
+    for (struct tc_channel *ch = l->channels, *following; ch; ch = following) {
+        following = ch->home_next;
+        forget(ch);
+        destroy_if_unused(l->ps, ch);
     }
+}
+
+static void unready(struct tc_pubsub_link *l, int err) {
+    bool was_ready = l->ready;
+    l->sent = false;
+    l->ready = false;
+    reset(l);
+    if (was_ready)
+        l->on_change(l->arg, err);
+}
+
+/* All answers for this slot will be the same from now on, so the channels need not be told apart. */
+static void on_moved(struct tc_pubsub_link *l, unsigned slot) {
+    for (struct tc_channel *ch = l->channels, *following; ch; ch = following) {
+        following = ch->home_next;
+        if (tc_slot_of((struct tc_str){ch->name, ch->len}) == slot)
+            lose_home(l->ps, ch);
+    }
+    l->ps->on_homeless(l->ps->arg);
+}
+
+static void on_error(struct tc_pubsub_link *l, const redisReply *reply) {
+    struct tc_redirect to;
+    if (l->ps->sharded && tc_redirect_read(&to, reply, l->conn.at)) {
+        on_moved(l, to.slot);
+    } else if (l->ps->sharded && tc_reply_is_error(reply, "CLUSTERDOWN")) {
+        unready(l, TC_EREDIS); /* passes; the owner retries */
+    } else {
+        /* Which SUBSCRIBE it answers cannot be told; only an access list refuses one, and that takes an operator. */
+        l->conn.refused = true;
+        tc_conn_lose(&l->conn, TC_EREDIS, reply->str);
+    }
+}
+
+static void on_reply(void *arg, const redisReply *reply) {
+    struct tc_pubsub_link *l = arg;
+    if (is_pong(reply))
+        on_pong(l, reply);
+    else if (tc_reply_is_error(reply, NULL))
+        on_error(l, reply);
+    else if (on_triple(l, reply))
+        tc_conn_lose(&l->conn, TC_EPROTO, "not an answer to a subscription");
 }
 
 /* ---- up and down ---- */
 
 static void on_up(void *arg) {
-    start_subscribing(arg);
-}
-
-/* Nobody is subscribed any more; whoever stays waits for the first SUBSCRIBE of the next connection. */
-static void reset(struct tc_pubsub *ps) {
-    struct tc_channel *ch, *following;
-    HASH_ITER(hh, ps->channels, ch, following) {
-        ch->sent = ch->confirmed = ch->owed = 0;
-        for (struct tc_redis_sub *sub = ch->subs; sub; sub = sub->next)
-            sub->ticket = 1;
-        destroy_if_unused(ps, ch);
-    }
+    tc_pubsub_retry(arg);
 }
 
 static void on_down(void *arg, int err) {
-    struct tc_pubsub *ps = arg;
-    bool was_ready = ps->ready;
-    ps->sent = false;
-    ps->ready = false;
-    reset(ps);
-    if (was_ready)
-        ps->on_change(ps->arg, err);
+    unready(arg, err);
 }
 
-void tc_pubsub_start(struct tc_pubsub *ps, uv_loop_t *loop, struct tc_link *link, void (*on_change)(void *arg, int err),
-                     void *arg) {
-    const struct tc_conn_events ev = {on_up, on_down, on_reply, ps};
-    ps->link = link;
-    ps->channels = NULL;
-    ps->allowed = ps->sent = ps->ready = false;
-    ps->on_change = on_change;
-    ps->arg = arg;
-    tc_conn_start(&ps->conn, loop, link, &link->url.at, "pubsub", &ev);
+void tc_pubsub_link_start(struct tc_pubsub_link *l, struct tc_pubsub *ps, uv_loop_t *loop, struct tc_link *link,
+                          const struct tc_endpoint *at, enum tc_conn_peer peer, void (*on_change)(void *arg, int err),
+                          void *arg) {
+    const struct tc_conn_events ev = {.peer = peer, .on_up = on_up, .on_down = on_down, .on_reply = on_reply, .arg = l};
+    l->ps = ps;
+    l->channels = NULL;
+    l->allowed = l->sent = l->ready = false;
+    l->on_change = on_change;
+    l->arg = arg;
+    tc_conn_start(&l->conn, loop, link, at, "pubsub", &ev);
 }
 
 static void on_conn_closed(void *arg) {
-    struct tc_pubsub *ps = arg;
-    struct tc_channel *ch, *following;
-    HASH_ITER(hh, ps->channels, ch, following) {
-        destroy(ps, ch);
-    }
-    ps->close_cb(ps->arg);
+    struct tc_pubsub_link *l = arg;
+    while (l->channels)
+        lose_home(l->ps, l->channels);
+    l->close_cb(l->arg);
 }
 
-void tc_pubsub_close(struct tc_pubsub *ps, void (*cb)(void *arg)) {
-    ps->close_cb = cb;
+void tc_pubsub_link_close(struct tc_pubsub_link *l, void (*cb)(void *arg)) {
+    l->close_cb = cb;
+    tc_conn_close(&l->conn, on_conn_closed);
+}
+
+void tc_pubsub_detach(struct tc_pubsub *ps) {
     for (struct tc_channel *ch = ps->channels; ch; ch = ch->hh.next) {
         while (ch->subs)
             detach(ch, ch->subs);
     }
-    tc_conn_close(&ps->conn, on_conn_closed);
+}
+
+void tc_pubsub_fini(struct tc_pubsub *ps) {
+    struct tc_channel *ch, *following;
+    HASH_ITER(hh, ps->channels, ch, following) {
+        destroy(ps, ch);
+    }
+}
+
+static void move(struct tc_pubsub *ps, struct tc_channel *ch, struct tc_pubsub_link *home) {
+    leave(ps, ch);
+    settle(ps, ch, home);
+    if (!ch->subs) {
+        destroy(ps, ch);
+        return;
+    }
+    int rc = home && home->sent ? subscribe_one(home, ch) : 0;
+    if (rc)
+        tc_conn_lose(&home->conn, rc, "a subscription cannot be sent");
+}
+
+void tc_pubsub_rehome(struct tc_pubsub *ps) {
+    struct tc_channel *ch, *following;
+    HASH_ITER(hh, ps->channels, ch, following) {
+        struct tc_pubsub_link *home = ps->home(ps->arg, (struct tc_str){ch->name, ch->len});
+        if (home != ch->home)
+            move(ps, ch, home);
+    }
 }
 
 /* ---- subscribers ---- */
@@ -303,15 +434,16 @@ int tc_pubsub_add(struct tc_pubsub *ps, struct tc_redis_sub *sub, const char *ch
         ch = create(ps, channel, len);
     if (!ch)
         return TC_ENOMEM;
-    if (ps->sent) {
-        int rc = subscribe_one(ps, ch);
+    bool sent = ch->home && ch->home->sent;
+    if (sent) {
+        int rc = subscribe_one(ch->home, ch);
         if (rc) {
             if (is_new)
                 destroy(ps, ch);
             return rc;
         }
     }
-    sub->ticket = ps->sent ? ch->sent : 1;
+    sub->ticket = sent ? ch->sent : 1;
     sub->channel = ch;
     DL_APPEND(ch->subs, sub);
     return 0;
@@ -324,8 +456,8 @@ void tc_pubsub_remove(struct tc_pubsub *ps, struct tc_redis_sub *sub) {
     detach(ch, sub);
     if (ch->subs)
         return;
-    if (!ps->sent)
+    if (!ch->home || !ch->home->sent)
         destroy_if_unused(ps, ch);
     else
-        (void)!send_one(ps, "UNSUBSCRIBE", ch); /* in vain without memory: the next message tries again */
+        unsubscribe_one(ch->home, ch);
 }

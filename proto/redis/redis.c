@@ -1,50 +1,45 @@
 /* The Redis of one loop (see redis.h): which connection a key goes to, and whether all of them are usable. Loop
  * thread; owned by whoever created it.
  *
- * route() is the one place that knows how many servers there are. Subscriptions are sent once commands are possible,
- * so that on_ready can read the log at once. */
+ * tc_core_route() is the one place that knows how many servers there are. Subscriptions are sent once commands are
+ * possible, so that on_ready can read the log at once. */
 #include "redis/redis.h"
 
-#include "redis/conn.h"
+#include "redis/call.h"
+#include "redis/core.h"
 #include "redis/link.h"
-#include "redis/pubsub.h"
 #include "tokencast/error.h"
 
 #include <assert.h>
 #include <stdarg.h>
 #include <stdlib.h>
+#include <string.h>
 #include <utlist.h>
 
-struct tc_redis {
-    struct tc_link link;
-    struct tc_conn commands;
-    struct tc_pubsub pubsub;
-    bool has_pubsub;
-    bool up; /* what the watches were last told */
-    bool closing;
-    unsigned open;                     /* connections whose close callback has not run */
-    struct tc_redis_watch *watches;    /* the watchers' memory */
-    struct tc_redis_watch *next_watch; /* a notification's place in the list; a removal moves it on */
-    void (*close_cb)(void *arg);
-    void *close_arg;
-};
+struct tc_node *tc_core_route(const struct tc_redis *r, struct tc_str key) {
+    if (!r->cluster)
+        return r->nodes[0];
+    uint8_t owner = r->cluster->owner[tc_slot_of(key)];
+    return owner == TC_NO_NODE ? NULL : r->nodes[owner];
+}
 
-static struct tc_conn *route(struct tc_redis *r, struct tc_str key) {
-    (void)key; /* one server: every key is there */
-    return &r->commands;
+/* The node that takes commands with this key now, or NULL. */
+static struct tc_node *route(const struct tc_redis *r, struct tc_str key) {
+    struct tc_node *n = r->closing ? NULL : tc_core_route(r, key);
+    return n && tc_conn_is_up(&n->commands) ? n : NULL;
 }
 
 /* ---- up and down ---- */
 
 bool tc_redis_is_up(const struct tc_redis *r) {
-    return !r->closing && tc_conn_is_up(&r->commands) && (!r->has_pubsub || r->pubsub.ready);
+    bool up = !r->closing && r->complete;
+    for (size_t i = 0; up && i < TC_NODES_MAX; i++)
+        up = !r->nodes[i] || tc_node_is_up(r->nodes[i]);
+    return up;
 }
 
-static void notify(struct tc_redis *r, int err) {
-    bool up = tc_redis_is_up(r);
-    if (r->closing || up == r->up)
-        return;
-    r->up = up;
+static void tell(struct tc_redis *r, int err) {
+    bool up = r->up;
     for (struct tc_redis_watch *w = r->watches; w; w = r->next_watch) {
         r->next_watch = w->next;
         if (up && w->on_up)
@@ -54,22 +49,21 @@ static void notify(struct tc_redis *r, int err) {
     }
 }
 
-static void on_commands_up(void *arg) {
-    struct tc_redis *r = arg;
-    if (r->has_pubsub)
-        tc_pubsub_allow(&r->pubsub);
-    notify(r, 0);
+void tc_core_notify(struct tc_redis *r, int err) {
+    bool up = tc_redis_is_up(r);
+    if (r->closing || up == r->up)
+        return;
+    r->up = up;
+    if (!up && r->scout)
+        tc_scout_ask(r->scout);
+    tell(r, err);
 }
 
-static void on_commands_down(void *arg, int err) {
-    struct tc_redis *r = arg;
-    if (r->has_pubsub)
-        tc_pubsub_disallow(&r->pubsub);
-    notify(r, err);
-}
-
-static void on_pubsub_change(void *arg, int err) {
-    notify(arg, err);
+void tc_core_lost(struct tc_redis *r, int err) {
+    if (r->cluster && !r->up && !r->closing)
+        tell(r, err); /* another node than the one that they know of */
+    else
+        tc_core_notify(r, err);
 }
 
 void tc_redis_watch_add(struct tc_redis *r, struct tc_redis_watch *w) {
@@ -87,6 +81,37 @@ void tc_redis_watch_remove(struct tc_redis *r, struct tc_redis_watch *w) {
 
 /* ---- life ---- */
 
+static struct tc_pubsub_link *home_of(void *arg, struct tc_str channel) {
+    struct tc_node *n = tc_core_route(arg, channel);
+    return n ? &n->pubsub : NULL;
+}
+
+static void on_homeless(void *arg) {
+    const struct tc_redis *r = arg;
+    tc_scout_ask(r->scout);
+}
+
+static int start(struct tc_redis *r) {
+    switch (r->link.url.kind) {
+    case TC_REDIS_SENTINEL:
+        return tc_sentinel_start(r);
+    case TC_REDIS_CLUSTER:
+        return tc_cluster_start(r);
+    default:
+        r->complete = true;
+        int index = tc_node_add(r, &r->link.url.at, TC_PEER_SERVER);
+        return index < 0 ? index : 0;
+    }
+}
+
+static void destroy(struct tc_redis *r) {
+    tc_pubsub_fini(&r->pubsub);
+    tc_link_fini(&r->link);
+    free(r->scout);
+    free(r->cluster);
+    free(r);
+}
+
 int tc_redis_create(struct tc_redis **out, uv_loop_t *loop, const struct tc_redis_options *opts) {
     assert(opts->url);
     struct tc_redis *r = calloc(1, sizeof(*r));
@@ -97,26 +122,29 @@ int tc_redis_create(struct tc_redis **out, uv_loop_t *loop, const struct tc_redi
         free(r);
         return rc;
     }
-    const struct tc_conn_events ev = {.on_up = on_commands_up, .on_down = on_commands_down, .arg = r};
-    tc_conn_start(&r->commands, loop, &r->link, &r->link.url.at, "commands", &ev);
-    r->open = 1;
+    r->loop = loop;
     r->has_pubsub = opts->pubsub;
-    if (r->has_pubsub) {
-        tc_pubsub_start(&r->pubsub, loop, &r->link, on_pubsub_change, r);
-        r->open++;
+    r->pubsub = (struct tc_pubsub){.stats = &r->link.stats,
+                                   .sharded = r->link.url.kind == TC_REDIS_CLUSTER,
+                                   .home = home_of,
+                                   .on_homeless = on_homeless,
+                                   .arg = r};
+    rc = start(r);
+    if (rc) {
+        destroy(r);
+        return rc;
     }
     *out = r;
     return 0;
 }
 
-static void on_part_closed(void *arg) {
+void tc_core_part_closed(void *arg) {
     struct tc_redis *r = arg;
-    if (--r->open > 0)
+    if (--r->open > 0 || !r->closing)
         return;
     void (*cb)(void *) = r->close_cb;
     void *cb_arg = r->close_arg;
-    tc_link_fini(&r->link);
-    free(r);
+    destroy(r);
     if (cb)
         cb(cb_arg);
 }
@@ -128,9 +156,12 @@ void tc_redis_close(struct tc_redis *r, void (*cb)(void *arg), void *arg) {
     r->close_arg = arg;
     r->watches = NULL;
     r->next_watch = NULL;
-    if (r->has_pubsub)
-        tc_pubsub_close(&r->pubsub, on_part_closed);
-    tc_conn_close(&r->commands, on_part_closed);
+    tc_pubsub_detach(&r->pubsub);
+    for (int i = 0; i < TC_NODES_MAX; i++)
+        if (r->nodes[i])
+            tc_node_close(r, i);
+    if (r->scout)
+        tc_scout_close(r->scout, tc_core_part_closed);
 }
 
 const struct tc_redis_stats *tc_redis_stats(const struct tc_redis *r) {
@@ -139,26 +170,43 @@ const struct tc_redis_stats *tc_redis_stats(const struct tc_redis *r) {
 
 /* ---- commands and subscriptions ---- */
 
+static int send_formatted(struct tc_node *n, tc_redis_reply_cb cb, void *arg, char *bytes, int len) {
+    if (len < 0)
+        return len == -1 ? TC_ENOMEM : TC_EINVAL; /* a format that hiredis does not know is the caller's error */
+    int rc = n->r->cluster ? tc_call_send(n, cb, arg, bytes, (size_t)len)
+                           : tc_conn_send_bytes(&n->commands, cb, arg, bytes, (size_t)len);
+    redisFreeCommand(bytes);
+    return rc;
+}
+
 int tc_redis_command_argv(struct tc_redis *r, struct tc_str key, tc_redis_reply_cb cb, void *arg, int argc,
                           const char **argv, const size_t *argvlen) {
-    struct tc_conn *c = route(r, key);
-    return tc_conn_is_up(c) ? tc_conn_send(c, cb, arg, argc, argv, argvlen) : TC_ELINK;
+    struct tc_node *n = route(r, key);
+    if (!n)
+        return TC_ELINK;
+    if (!r->cluster)
+        return tc_conn_send(&n->commands, cb, arg, argc, argv, argvlen);
+    char *bytes = NULL;
+    int len = redisFormatCommandArgv(&bytes, argc, argv, argvlen);
+    return send_formatted(n, cb, arg, bytes, len);
 }
 
 int tc_redis_command(struct tc_redis *r, struct tc_str key, tc_redis_reply_cb cb, void *arg, const char *format, ...) {
-    struct tc_conn *c = route(r, key);
-    if (!tc_conn_is_up(c))
+    struct tc_node *n = route(r, key);
+    if (!n)
         return TC_ELINK;
     char *bytes = NULL;
     va_list ap;
     va_start(ap, format);
-    int n = redisvFormatCommand(&bytes, format, ap);
+    int len = redisvFormatCommand(&bytes, format, ap);
     va_end(ap);
-    if (n < 0)
-        return n == -1 ? TC_ENOMEM : TC_EINVAL; /* a format that hiredis does not know is the caller's error */
-    int rc = tc_conn_send_bytes(c, cb, arg, bytes, (size_t)n);
-    redisFreeCommand(bytes);
-    return rc;
+    return send_formatted(n, cb, arg, bytes, len);
+}
+
+int tc_redis_publish(struct tc_redis *r, struct tc_str route, const char *channel, struct tc_str payload) {
+    const char *argv[] = {r->cluster ? "SPUBLISH" : "PUBLISH", channel, payload.p ? payload.p : ""};
+    const size_t len[] = {strlen(argv[0]), strlen(channel), payload.n};
+    return tc_redis_command_argv(r, route, NULL, NULL, 3, argv, len);
 }
 
 int tc_redis_subscribe(struct tc_redis *r, struct tc_redis_sub *sub, const char *channel) {

@@ -1,10 +1,16 @@
-/* Redis for one libuv loop: commands pipelined in order, publish/subscribe, reconnection. This is the one place that
- * decides which link a key goes to; callers name the key and never hold a connection. Loop thread only.
+/* Redis for one libuv loop: commands pipelined in order, publish/subscribe, reconnection; one server, the master that
+ * Sentinel names, or a Cluster. This is the one place that decides which link a key goes to; callers name the key and
+ * never hold a connection. Loop thread only.
  *
  * Happy path: create -> (connecting) -> on_up -> commands and subscriptions. A lost link fails every command in
  * flight once with TC_ELINK (their effect is unknown), calls on_down, reconnects with back-off and jitter, subscribes
  * again, and calls on_up. Commands while down fail at once (return value, no callback): nothing is queued here, since
- * only the caller knows whether repeating is right. */
+ * only the caller knows whether repeating is right.
+ *
+ * A master that was replaced counts as a lost link, even if its connection survives: what was acknowledged may be
+ * gone. In a Cluster each master has links of its own, a connection more asks where things are, and a command that
+ * meets a slot on the move is repeated at its new owner, except within MULTI, which fails with TC_ELINK as a whole,
+ * and XADD … NOMKSTREAM, which gets the error MOVED. */
 #ifndef TC_REDIS_REDIS_H
 #define TC_REDIS_REDIS_H
 
@@ -20,8 +26,7 @@
 struct tc_redis;
 
 struct tc_redis_options {
-    /* redis://[user:password@]host[:port][/db], rediss://… for TLS, unix:///path[?db=N]. Borrowed during create. */
-    const char *url;
+    const char *url;                        /* the forms in url.h; borrowed during create */
     const char *password_file;              /* NULL = none; read at create; wins over the URL's password */
     const char *ca_file;                    /* NULL = the system's; PEM */
     const char *cert_file, *key_file;       /* client certificate; both or neither */
@@ -32,7 +37,7 @@ struct tc_redis_options {
     int64_t backoff_min_ms, backoff_max_ms; /* 0 = 50 and 2,000 */
     size_t max_in_flight;                   /* commands; 0 = 100,000; beyond it TC_EFULL */
     size_t max_out_bytes;                   /* not yet taken by the kernel; 0 = 64 MiB; beyond it TC_EFULL */
-    bool pubsub;                            /* also keep a second connection for subscriptions */
+    bool pubsub;                            /* also keep a second connection to each server, for subscriptions */
 };
 
 /* Counters for metrics; only ever rise. */
@@ -48,13 +53,15 @@ TC_MUST_USE int tc_redis_create(struct tc_redis **out, uv_loop_t *loop, const st
  * it. Subscriptions and watches are detached without a call. cb may be NULL. */
 void tc_redis_close(struct tc_redis *r, void (*cb)(void *arg), void *arg);
 
-/* All links are usable, subscriptions included. Commands are taken a little earlier: as soon as the link that they go
- * to is there. Subscriptions are sent only then, so that on_ready, which comes before on_up, can send commands; should
- * their link have been lost in between, they are refused and on_up follows. */
+/* All links are usable, subscriptions included, and every key has one. Commands are taken a little earlier: as soon as
+ * the link that they go to is there. Subscriptions are sent only then, so that on_ready, which comes before on_up, can
+ * send commands; should their link have been lost in between, they are refused and on_up follows. */
 bool tc_redis_is_up(const struct tc_redis *r);
 const struct tc_redis_stats *tc_redis_stats(const struct tc_redis *r);
 
-/* Told of every change of is_up. Caller's memory, linked in until removed. Callbacks may send commands. */
+/* Told of every change of is_up; in a Cluster on_down also comes for each further master that is lost meanwhile, and
+ * the keys of the others stay usable all the time. on_up follows when all are back: whoever has seen TC_ELINK can rely
+ * on it. Caller's memory, linked in until removed. Callbacks may send commands. */
 struct tc_redis_watch {
     void (*on_up)(void *arg);
     void (*on_down)(void *arg, int err);
@@ -77,10 +84,15 @@ TC_MUST_USE int tc_redis_command_argv(struct tc_redis *r, struct tc_str key, tc_
 TC_MUST_USE int tc_redis_command(struct tc_redis *r, struct tc_str key, tc_redis_reply_cb cb, void *arg,
                                  const char *format, ...);
 
+/* PUBLISH, in a Cluster SPUBLISH; nobody is told what comes of it. `route` is a key with the channel's {tag}, among
+ * whose commands it keeps its place. */
+TC_MUST_USE int tc_redis_publish(struct tc_redis *r, struct tc_str route, const char *channel, struct tc_str payload);
+
 /* A subscription to one channel, in the caller's memory until removed. Several to one channel share one SUBSCRIBE. */
 struct tc_redis_sub {
     void (*on_message)(void *arg, struct tc_str payload); /* borrowed for the call */
-    void (*on_ready)(void *arg); /* Redis has confirmed; again after every reconnection: what came between is lost */
+    void (*on_ready)(
+        void *arg); /* Redis has confirmed; again after every reconnection and every move: what came between is lost */
     void *arg;
     void *channel;                    /* private; zero before the first use */
     uint64_t ticket;                  /* private */

@@ -88,7 +88,7 @@ static int parse_login(struct tc_redis_url *out, struct tc_str login) {
 }
 
 /* host, host:port, [v6], [v6]:port */
-static int parse_host(struct tc_endpoint *at, struct tc_str in) {
+static int parse_host(struct tc_endpoint *at, struct tc_str in, int default_port) {
     struct tc_str host, port;
     bool has_port;
     if (in.n > 0 && in.p[0] == '[') {
@@ -104,7 +104,7 @@ static int parse_host(struct tc_endpoint *at, struct tc_str in) {
     }
     if (host.n == 0)
         return TC_ESYNTAX;
-    at->port = TC_REDIS_PORT;
+    at->port = default_port;
     if (has_port) {
         int rc = parse_number(port, 1, 65535, &at->port);
         if (rc)
@@ -126,23 +126,79 @@ static int parse_path(struct tc_endpoint *at, struct tc_str path) {
     return decode(at->path, sizeof(at->path), path);
 }
 
+static int parse_db(struct tc_redis_url *out, struct tc_str db) {
+    return db.n > 0 ? parse_number(db, 0, TC_REDIS_DB_MAX, &out->db) : 0;
+}
+
 static int parse_server(struct tc_redis_url *out, struct tc_str in) {
     struct tc_str host, db;
     cut(in, '/', false, &host, &db);
-    int rc = parse_host(&out->at, host);
-    if (rc || db.n == 0)
-        return rc;
-    return parse_number(db, 0, TC_REDIS_DB_MAX, &out->db);
+    int rc = parse_host(&out->at, host, TC_REDIS_PORT);
+    return rc ? rc : parse_db(out, db);
+}
+
+static int parse_seeds(struct tc_redis_url *out, struct tc_str in, int default_port) {
+    struct tc_str host, rest = in;
+    bool more = true;
+    while (more) {
+        more = cut(rest, ',', false, &host, &rest);
+        if (out->seed_count == TC_REDIS_SEEDS)
+            return TC_ERANGE;
+        int rc = parse_host(&out->seeds[out->seed_count++], host, default_port);
+        if (rc)
+            return rc;
+    }
+    return 0;
+}
+
+static int parse_sentinels(struct tc_redis_url *out, struct tc_str in) {
+    struct tc_str hosts, path, master, db;
+    cut(in, '/', false, &hosts, &path);
+    cut(path, '/', false, &master, &db);
+    int rc = parse_seeds(out, hosts, TC_SENTINEL_PORT);
+    if (!rc)
+        rc = master.n > 0 ? decode(out->master, sizeof(out->master), master) : TC_ESYNTAX;
+    return rc ? rc : parse_db(out, db);
+}
+
+static int parse_cluster(struct tc_redis_url *out, struct tc_str in) {
+    struct tc_str hosts, path;
+    cut(in, '/', false, &hosts, &path);
+    return path.n > 0 ? TC_ESYNTAX : parse_seeds(out, hosts, TC_REDIS_PORT);
+}
+
+static int parse_unix(struct tc_redis_url *out, struct tc_str in) {
+    return parse_path(&out->at, in);
+}
+
+static const struct scheme {
+    const char *prefix;
+    enum tc_redis_kind kind;
+    bool tls;
+    int (*parse)(struct tc_redis_url *out, struct tc_str in); /* what follows the login, up to the query */
+} schemes[] = {
+    {"redis://", TC_REDIS_ONE, false, parse_server},
+    {"rediss://", TC_REDIS_ONE, true, parse_server},
+    {"unix://", TC_REDIS_ONE, false, parse_unix},
+    {"redis+sentinel://", TC_REDIS_SENTINEL, false, parse_sentinels},
+    {"rediss+sentinel://", TC_REDIS_SENTINEL, true, parse_sentinels},
+    {"redis+cluster://", TC_REDIS_CLUSTER, false, parse_cluster},
+    {"rediss+cluster://", TC_REDIS_CLUSTER, true, parse_cluster},
+};
+
+static const struct scheme *take_scheme(struct tc_str *in) {
+    for (size_t i = 0; i < sizeof(schemes) / sizeof(schemes[0]); i++)
+        if (skip_prefix(in, schemes[i].prefix))
+            return &schemes[i];
+    return NULL;
 }
 
 static int parse(struct tc_redis_url *out, struct tc_str in) {
-    bool is_unix = false;
-    if (skip_prefix(&in, "unix://"))
-        is_unix = true;
-    else if (skip_prefix(&in, "rediss://"))
-        out->tls = true;
-    else if (!skip_prefix(&in, "redis://"))
+    const struct scheme *scheme = take_scheme(&in);
+    if (!scheme)
         return TC_ESYNTAX;
+    out->kind = scheme->kind;
+    out->tls = scheme->tls;
 
     struct tc_str main, query;
     bool has_query = cut(in, '?', false, &main, &query);
@@ -157,9 +213,11 @@ static int parse(struct tc_redis_url *out, struct tc_str in) {
         main.p += login.n + 1;
     }
     if (!rc)
-        rc = is_unix ? parse_path(&out->at, main) : parse_server(out, main);
+        rc = scheme->parse(out, main);
     if (!rc && has_query)
         rc = parse_query(out, query);
+    if (!rc && out->kind == TC_REDIS_CLUSTER && out->db != 0)
+        rc = TC_ERANGE; /* a cluster has one database */
     return rc;
 }
 
@@ -171,6 +229,10 @@ int tc_redis_url_parse(struct tc_redis_url *out, struct tc_str url) {
     if (rc)
         memset(out, 0, sizeof(*out));
     return rc;
+}
+
+bool tc_endpoint_eq(const struct tc_endpoint *a, const struct tc_endpoint *b) {
+    return a->port == b->port && strcmp(a->host, b->host) == 0 && strcmp(a->path, b->path) == 0;
 }
 
 void tc_endpoint_format(const struct tc_endpoint *at, char *out, size_t size) {

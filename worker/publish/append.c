@@ -66,10 +66,7 @@ static void announce(struct tc_writer *w, const struct window_entry *e) {
     tc_buf_append(scratch, e->bytes, e->len);
     if (!tc_buf_ok(scratch))
         return;
-    struct tc_str bell = tc_str_from(w->bell);
-    const char *argv[] = {"PUBLISH", bell.p, scratch->data};
-    const size_t len[] = {7, bell.n, scratch->len};
-    if (tc_redis_command_argv(writer_redis(w), writer_route(w), NULL, NULL, 3, argv, len) == 0)
+    if (tc_redis_publish(writer_redis(w), writer_route(w), w->bell, tc_buf_str(scratch)) == 0)
         w->publisher->stats.announces++;
 }
 
