@@ -95,8 +95,8 @@ static bool read_number(struct tc_str s, unsigned max, unsigned *out) {
 /* "MOVED 3999 127.0.0.1:6381"; an IPv6 host is not bracketed, so the port is what follows the last colon. */
 bool tc_redirect_read(struct tc_redirect *out, const redisReply *reply, const struct tc_endpoint *asked) {
     struct tc_str s = tc_reply_str(reply);
-    bool moved = tc_reply_is_error(reply, "MOVED ");
-    out->ask = tc_reply_is_error(reply, "ASK ");
+    bool moved = tc_reply_is_error(reply, "MOVED");
+    out->ask = tc_reply_is_error(reply, "ASK");
     if (!moved && !out->ask)
         return false;
     size_t start = moved ? 6 : 4, space = start, colon = s.n;

@@ -1,0 +1,111 @@
+// Broker and worker on a real Cluster: generations on many slots, a master killed, a slot moved while it is written.
+// What every client must see: its connection stays, every event once, text equal to the model's, one end.
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+
+import { watch } from "../../broker/web/client.js";
+import { Harness, ended, missing, post } from "../clients/harness.mjs";
+import { Cluster, sleep, until } from "./redis-servers.mjs";
+
+const TEXT = Array.from({ length: 500 }, (_, i) => `word${i}`).join(" ");
+const bounded = { timeout: 120000 };
+
+/** The sum of a broker's counter over its loops. */
+async function metric(broker, name) {
+  const text = await (await fetch(`${broker.ops}/metrics`)).text();
+  return text.split("\n").reduce((sum, line) => (line.startsWith(name) ? sum + Number(line.split(" ").at(-1)) : sum), 0);
+}
+
+describe("redis cluster", { skip: missing() }, () => {
+  /** @type {Cluster} */
+  let cluster;
+  /** @type {Harness} */
+  let h;
+  before(async () => {
+    cluster = await Cluster.start();
+    h = await Harness.start({ brokers: 2, workerArgs: ["--slots", "64"], redis: { url: cluster.url } });
+  }, bounded);
+  after(async () => {
+    await h?.stop();
+    await cluster?.stop();
+  });
+
+  /** Starts `count` generations at both brokers, each watched at both. */
+  async function start(count, rate) {
+    const watched = [];
+    for (let i = 0; i < count; i++) {
+      const { id } = await post(h.brokers[i % 2].url, TEXT, { rate });
+      for (const broker of h.brokers) {
+        const seen = { id, positions: [], gaps: [] };
+        seen.gen = watch(`${broker.url}/v1/generations/${id}/events`, {
+          onEvent: (event) => event.position && event.type !== "open" && seen.positions.push(event.position),
+          onGap: (gap) => seen.gaps.push(gap),
+        });
+        watched.push(seen);
+      }
+    }
+    return watched;
+  }
+
+  /** All of them are over and whole, on their first connection. */
+  async function assertWhole(watched) {
+    await Promise.all(watched.map(({ gen }) => gen.finished));
+    for (const { id, gen, positions, gaps } of watched) {
+      assert.deepEqual([gen.state, gen.reason, gen.reconnects], ["done", "stop", 0], `${id}\n${h.logs()}`);
+      assert.equal(gen.text, TEXT, id);
+      assert.equal(gen.position, (await ended(h.url, id)).position, id);
+      if (gaps.length === 0) assert.equal(new Set(positions).size, positions.length, `${id}: an event twice`);
+      assert.ok(gaps.every((gap) => gap.reason === "lost"), `${id}: ${JSON.stringify(gaps)}`);
+    }
+  }
+
+  const middle = (watched) => until(() => watched.every(({ gen }) => gen.text.length > 100), "all have begun");
+
+  test("cluster_generations_on_all_masters_whole", bounded, async () => {
+    const watched = await start(12, 500);
+    const owners = new Set();
+    for (const { id } of watched) owners.add(await cluster.owner(await cluster.slotOf(`tc:{${id}}:log`)));
+    assert.equal(owners.size, 3, "twelve generations, and a master without one");
+    await assertWhole(watched);
+    assert.ok(watched.every(({ gaps }) => gaps.length === 0));
+  });
+
+  test("cluster_announcements_reach_the_other_broker", bounded, async () => {
+    const before = await metric(h.brokers[1], "tokencast_broker_events_announced_total");
+    const [, there] = await start(1, 500);
+    await there.gen.finished;
+    assert.ok((await metric(h.brokers[1], "tokencast_broker_events_announced_total")) - before > 20, "by SPUBLISH, not by the sweep");
+  });
+
+  test("cluster_cancel_reaches_the_worker", bounded, async () => {
+    const { id } = await post(h.brokers[0].url, TEXT, { rate: 20 });
+    await fetch(`${h.brokers[1].url}/v1/generations/${id}/cancel`, { method: "POST" });
+    assert.equal((await ended(h.url, id)).state, "cancelled");
+  });
+
+  test("cluster_slots_migrated_in_mid_stream_whole", bounded, async () => {
+    const watched = await start(4, 100);
+    await middle(watched);
+    const slots = [];
+    for (const { id } of watched.slice(0, 4)) slots.push(await cluster.slotOf(`tc:{${id}}:log`));
+    slots.push(await cluster.slotOf("tc:jobs"));
+    for (const slot of new Set(slots)) await cluster.migrate(slot, { between: () => sleep(200) });
+    assert.ok(watched.some(({ gen }) => gen.state === "running"), "the slots moved too late to matter");
+    await assertWhole(watched);
+    assert.ok(watched.every(({ gaps }) => gaps.length === 0), "nothing is lost in a migration");
+    await assertWhole(await start(4, 500)); // the queue has moved, too
+  });
+
+  test("cluster_master_killed_in_mid_stream_whole", bounded, async () => {
+    const watched = await start(9, 60);
+    await middle(watched);
+    const victim = await cluster.owner(await cluster.slotOf(`tc:{${watched[0].id}}:log`));
+    await victim.kill();
+    await assertWhole(watched);
+    await until(async () => {
+      const ready = await Promise.all(h.brokers.map((broker) => fetch(`${broker.ops}/readyz`)));
+      return ready.every((answer) => answer.status === 200);
+    }, "both brokers ready again");
+    await assertWhole(await start(6, 500));
+  });
+});

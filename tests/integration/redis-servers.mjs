@@ -1,0 +1,225 @@
+// Real Redis deployments of several servers on loopback: a Cluster, and a master with its replica and sentinels. Each
+// server has a directory and ports of its own and is ended by the process that was started here.
+import { execFile, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import net from "node:net";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { promisify } from "node:util";
+
+const run = promisify(execFile);
+const PATIENCE_MS = 30000; // bounds a hang, not a measurement
+
+export const sleep = (ms) => new Promise((wake) => setTimeout(wake, ms));
+
+/** Waits until `look()` resolves to something truthy, and gives it. */
+export async function until(look, what) {
+  const deadline = Date.now() + PATIENCE_MS;
+  for (;;) {
+    const found = await look();
+    if (found) return found;
+    if (Date.now() > deadline) throw new Error(`never: ${what}`);
+    await sleep(50);
+  }
+}
+
+async function hold(port) {
+  const server = net.createServer().listen(port, "127.0.0.1");
+  await once(server, "listening");
+  return server;
+}
+
+/** Ports that the kernel says are free, and so is `port + apart` where a second one follows from the first. */
+async function freePorts(count, apart = 0) {
+  const ports = [];
+  const held = [];
+  while (ports.length < count) {
+    const first = await hold(0);
+    held.push(first);
+    const { port } = first.address();
+    const second = apart === 0 || (port + apart < 65536 && (await hold(port + apart).catch(() => null)));
+    if (!second) continue;
+    if (apart) held.push(second);
+    ports.push(port);
+  }
+  await Promise.all(held.map((server) => new Promise((closed) => server.close(closed))));
+  return ports;
+}
+
+class Server {
+  log = "";
+
+  constructor(dir, port, args) {
+    this.port = port;
+    this.child = spawn("redis-server", args, { cwd: dir, stdio: ["ignore", "pipe", "pipe"] });
+    this.gone = new Promise((resolve) => {
+      this.child.on("exit", resolve);
+      this.child.on("error", resolve);
+    });
+    for (const out of [this.child.stdout, this.child.stderr]) out.on("data", (text) => (this.log += text));
+  }
+
+  /** One command by redis-cli; the answer as text. */
+  async do(...words) {
+    const { stdout } = await run("redis-cli", ["-h", "127.0.0.1", "-p", `${this.port}`, ...words.map(String)], {
+      timeout: 10000,
+    });
+    return stdout.trim();
+  }
+
+  /** One section of INFO as an object. */
+  async info(section) {
+    const lines = (await this.do("info", section)).split(/\r?\n/);
+    return Object.fromEntries(lines.filter((line) => line.includes(":")).map((line) => line.split(/:(.*)/s)));
+  }
+
+  async up() {
+    await until(() => this.do("ping").then((said) => said === "PONG", () => false), `${this.port} up\n${this.log}`);
+  }
+
+  async kill(signal = "SIGKILL") {
+    this.child.kill("SIGCONT");
+    this.child.kill(signal);
+    await this.gone;
+  }
+}
+
+class Servers {
+  servers = [];
+
+  async init(name) {
+    this.dir = await mkdtemp(path.join(tmpdir(), `tc-${name}-`));
+    return this;
+  }
+
+  async serve(port, args) {
+    const dir = path.join(this.dir, `${port}`);
+    await mkdir(dir, { recursive: true });
+    const plain = ["--port", `${port}`, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", dir];
+    return this.#add(new Server(dir, port, [...plain, ...args]));
+  }
+
+  /** A sentinel rewrites its configuration, so it gets a file. */
+  async sentinel(port, lines) {
+    const dir = path.join(this.dir, `${port}`);
+    await mkdir(dir, { recursive: true });
+    const file = path.join(dir, "sentinel.conf");
+    await writeFile(file, [`port ${port}`, "bind 127.0.0.1", `dir ${dir}`, ...lines, ""].join("\n"));
+    return this.#add(new Server(dir, port, [file, "--sentinel"]));
+  }
+
+  #add(server) {
+    this.servers.push(server);
+    return server;
+  }
+
+  async stop() {
+    await Promise.all(this.servers.map((server) => server.kill()));
+    await rm(this.dir, { recursive: true, force: true });
+  }
+}
+
+const replicates = async (server) => (await server.info("replication")).master_link_status === "up";
+
+/** Three masters with a replica each. */
+export class Cluster extends Servers {
+  static async start() {
+    const made = await new Cluster().init("cluster");
+    try {
+      const ports = await freePorts(6, 10000);
+      const args = ["--cluster-enabled", "yes", "--cluster-node-timeout", "1500", "--repl-diskless-sync-delay", "0"];
+      for (const port of ports) await made.serve(port, args);
+      for (const server of made.servers) await server.up();
+      const addresses = ports.map((port) => `127.0.0.1:${port}`);
+      const how = ["--cluster-replicas", "1", "--cluster-yes"];
+      await run("redis-cli", ["--cluster", "create", ...addresses, ...how], { timeout: 60000 });
+      await made.settled();
+      made.url = `redis+cluster://${addresses.slice(0, 3).join(",")}`;
+    } catch (error) {
+      await made.stop();
+      throw error;
+    }
+    return made;
+  }
+
+  /** Every node knows all slots covered, and every replica follows its master. */
+  async settled() {
+    for (const server of this.servers) {
+      await until(async () => (await server.do("cluster", "info")).includes("cluster_state:ok"), "cluster ok");
+      await until(async () => (await server.do("role")).startsWith("master") || replicates(server), "replication");
+    }
+  }
+
+  /** The master of a key's slot, by CLUSTER SLOTS. */
+  async owner(slot) {
+    const rows = (await this.servers.find((server) => server.child.exitCode === null && !server.child.signalCode)
+      .do("--json", "cluster", "slots"));
+    const row = JSON.parse(rows).find(([first, last]) => slot >= first && slot <= last);
+    return this.servers.find((server) => server.port === row[2][1]);
+  }
+
+  async slotOf(key) {
+    return Number(await this.servers[0].do("cluster", "keyslot", key));
+  }
+
+  async masters() {
+    const found = [];
+    for (const server of this.servers) if ((await server.do("role")).startsWith("master")) found.push(server);
+    return found;
+  }
+
+  /** Moves a slot while it is in use; `between` runs when half of it has moved. */
+  async migrate(slot, { between = async () => {} } = {}) {
+    const from = await this.owner(slot);
+    const masters = await this.masters();
+    const to = masters.find((server) => server !== from);
+    const id = new Map();
+    for (const server of masters) id.set(server, await server.do("cluster", "myid"));
+    await to.do("cluster", "setslot", slot, "importing", id.get(from));
+    await from.do("cluster", "setslot", slot, "migrating", id.get(to));
+    let keys = (await from.do("cluster", "getkeysinslot", slot, "1000")).split("\n").filter(Boolean);
+    await between();
+    while (keys.length > 0) {
+      for (const key of keys) await from.do("migrate", "127.0.0.1", to.port, key, 0, 5000);
+      await between();
+      keys = (await from.do("cluster", "getkeysinslot", slot, "1000")).split("\n").filter(Boolean);
+    }
+    for (const server of [to, from, ...masters.filter((other) => other !== to && other !== from)])
+      await server.do("cluster", "setslot", slot, "node", id.get(to));
+    return { from, to };
+  }
+}
+
+/** A master, its replica and three sentinels, which know it as `mymaster`. */
+export class Sentinels extends Servers {
+  static async start() {
+    const made = await new Sentinels().init("sentinel");
+    try {
+      const [first, second, ...ports] = await freePorts(5);
+      const args = ["--repl-diskless-sync-delay", "0"];
+      made.master = await made.serve(first, args);
+      made.replica = await made.serve(second, [...args, "--replicaof", "127.0.0.1", `${first}`]);
+      await made.replica.up();
+      await until(() => replicates(made.replica), "replication");
+      const lines = [
+        `sentinel monitor mymaster 127.0.0.1 ${first} 2`,
+        "sentinel down-after-milliseconds mymaster 1000",
+        "sentinel failover-timeout mymaster 5000",
+      ];
+      made.sentinels = [];
+      for (const port of ports) made.sentinels.push(await made.sentinel(port, lines));
+      for (const sentinel of made.sentinels) await sentinel.up();
+      for (const sentinel of made.sentinels)
+        await until(async () => {
+          const said = await sentinel.do("sentinel", "master", "mymaster");
+          return /num-slaves\n1\n/.test(said) && /num-other-sentinels\n2\n/.test(said);
+        }, "the sentinels know each other");
+      made.url = `redis+sentinel://${ports.map((port) => `127.0.0.1:${port}`).join(",")}/mymaster`;
+    } catch (error) {
+      await made.stop();
+      throw error;
+    }
+    return made;
+  }
+}
