@@ -23,7 +23,8 @@ struct broker {
     struct task *hurries;
     struct task *releases;
     size_t scrapes; /* under way */
-    bool stopping, hurried, closed, told_ready;
+    bool stopping, hurried, closed;
+    atomic_bool told_ready;
     char listen[300], ops_listen[300];
 };
 
@@ -107,22 +108,30 @@ static void on_metrics(void *arg, struct tc_ops_scrape *answer) {
     visit(&s->task, &b->loops[0]);
 }
 
+/* Of every loop: a client comes to any of them. */
+static bool is_up(struct broker *b) {
+    bool up = b->started == (size_t)b->opts->loops;
+    for (size_t i = 0; i < b->started; i++)
+        up = up && atomic_load(&b->loops[i].redis_up);
+    return up;
+}
+
 static int on_ready(void *arg, struct tc_buf *why) {
     struct broker *b = arg;
     if (b->stopping) {
         tc_buf_puts(why, "draining");
         return 0;
     }
-    bool up = tc_redis_is_up(b->loops[0].redis);
+    bool up = is_up(b);
     tc_buf_puts(why, up ? "ready" : "redis is down");
     return up;
 }
 
+/* On the thread of the loop whose Redis came up; the last one finds all of them up. */
 static void tell_ready(void *arg) {
     struct broker *b = arg;
-    if (b->told_ready)
+    if (!is_up(b) || atomic_exchange(&b->told_ready, true))
         return;
-    b->told_ready = true;
     tc_log(TC_LOG_INFO, "ready", TC_LS("version", TC_VERSION), TC_LS("listen", b->listen), TC_LS("ops", b->ops_listen),
            TC_LI("loops", b->opts->loops));
 }
@@ -203,9 +212,11 @@ static int start(struct broker *b) {
         err = watch_signal(b, &b->interrupt, SIGINT);
     if (err != 0)
         return err;
-    b->loops[0].on_redis = tell_ready;
     b->loops[0].on_closed = on_main_closed;
-    b->loops[0].arg = b;
+    for (size_t i = 0; i < b->started; i++) {
+        b->loops[i].on_redis = tell_ready;
+        b->loops[i].arg = b;
+    }
     for (size_t i = 1; i < b->started; i++)
         if (uv_thread_create(&b->loops[i].thread, run_thread, &b->loops[i]) != 0)
             abort(); /* at startup there is nothing to save */

@@ -1,4 +1,5 @@
-/* A loop of the broker. Closing: bye to streams -> server -> hub -> Redis -> timers; each step when the last is done. */
+/* A loop of the broker. Closing: bye to streams -> server -> hub -> Redis -> timers; each step when the last is done.
+ */
 #include "ops/loop.h"
 
 #include "base/clock.h"
@@ -44,6 +45,7 @@ void loop_post(struct loop *l, struct task *t) {
 
 static void on_redis_up(void *arg) {
     struct loop *l = arg;
+    atomic_store(&l->redis_up, true);
     tc_log(TC_LOG_INFO, "redis is up", TC_LS("loop", l->instance));
     if (l->on_redis != NULL)
         l->on_redis(l->arg);
@@ -51,6 +53,7 @@ static void on_redis_up(void *arg) {
 
 static void on_redis_down(void *arg, int err) {
     struct loop *l = arg;
+    atomic_store(&l->redis_up, false);
     tc_log(TC_LOG_WARN, "redis is down", TC_LS("loop", l->instance), TC_LERR(err));
 }
 

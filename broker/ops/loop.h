@@ -11,6 +11,7 @@
 #include "http/http.h"
 #include "options.h"
 
+#include <stdatomic.h>
 #include <uv.h>
 
 struct loop;
@@ -31,6 +32,7 @@ struct loop {
     char instance[48];                 /* name among viewers */
     struct cors cors;
     struct tc_redis *redis;
+    atomic_bool redis_up; /* read by any thread */
     struct hub hub;
     struct api api;
     struct http_server *server;
@@ -45,7 +47,7 @@ struct loop {
     uv_mutex_t lock;      /* guards tasks only */
     struct tc_list tasks; /* struct task */
     uv_thread_t thread;
-    void (*on_redis)(void *arg);  /* may be NULL: Redis came up */
+    void (*on_redis)(void *arg);  /* may be NULL: Redis came up; loop thread, redis_up is set */
     void (*on_closed)(void *arg); /* may be NULL: everything but the mailbox is closed */
     void *arg;
     struct tc_redis_watch watch;
@@ -57,9 +59,9 @@ TC_MUST_USE int loop_init(struct loop *l, const struct broker_options *opts, uns
 /* Any thread; until loop_release(). A task that runs while phase is LOOP_CLOSING or later finds server, hub and Redis
  * gone. */
 void loop_post(struct loop *l, struct task *t);
-/* Loop thread: readiness is the caller's. Goes on for opts->drain_delay, stops accepting, says `bye` to the streams over
- * opts->drain_window, waits at most opts->drain more for what is left, closes everything but the mailbox, so that tasks
- * on their way still run. Called again: at once. */
+/* Loop thread: readiness is the caller's. Goes on for opts->drain_delay, stops accepting, says `bye` to the streams
+ * over opts->drain_window, waits at most opts->drain more for what is left, closes everything but the mailbox, so that
+ * tasks on their way still run. Called again: at once. */
 void loop_stop(struct loop *l);
 /* Loop thread, after loop_stop(): uv_run() returns once all is closed; nothing may be posted any more. */
 void loop_release(struct loop *l);

@@ -61,7 +61,7 @@ class Reader {
 
   static follow(h, id) {
     const made = new Reader();
-    made.finished = made.#read(`${h.url}/v1/generations/${id}/events`);
+    made.finished = made.#read(`${h.url}/v1/generations/${id}/events?overflow=merge`);
     made.finished.catch(() => {}); // whoever waits is told
     return made;
   }

@@ -74,7 +74,7 @@ static void options_certificate_needs_its_key(void **state) {
 
 static void options_vllm_is_a_way_of_openai(void **state) {
     (void)state;
-    assert_int_equal(read_options("--upstream=http://h/v1", "--continue=vllm", NULL), 0);
+    assert_int_equal(read_options("--provider=openai", "--upstream=http://h/v1", "--continue=vllm"), 0);
     assert_string_equal(opts.going_on, "vllm");
     assert_int_equal(read_options("--provider=replay", NULL, NULL), 0);
     assert_string_equal(opts.going_on, "auto");
