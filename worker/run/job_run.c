@@ -343,5 +343,6 @@ void job_run_start(struct job_run *run, const struct job_env *env, const char *j
     snprintf(run->gen, sizeof(run->gen), "%s", gen);
     tc_key_gen(run->meta, env->opts->prefix, TC_KEY_META, gen);
     lease_start(&run->lease, env->loop, env->jobs, env->redis, run->job, deliveries, env->opts->lease_ms, &cbs, run);
+    lease_renew(&run->lease); /* counts this delivery, before anything of it can do harm */
     load(run);
 }

@@ -1,8 +1,9 @@
 /* The job queue. One command at a time on the blocking link: make the group, claim, read (for half a second at most),
  * again. Loop thread; owned by the worker.
  *
- * A claim counts as a delivery and its count is asked for, so that a job that kills its workers is known by it. A lost
- * link ends the round; the next on_up begins anew. */
+ * A job that kills its workers is known by how often it was given out. A claim alone does not count (JUSTID): its
+ * answer may be lost with the link. Whoever begins with the job counts, by renewing it first. A lost link ends the
+ * round; the next on_up begins anew. */
 #include "run/jobs.h"
 
 #include "base/log.h"
@@ -45,11 +46,11 @@ struct jobs {
     void *close_arg;
 };
 
-/* A claimed job whose deliveries are being asked for. */
+/* A claimed job that is being looked at. */
 struct claimed {
     struct jobs *jobs;
     char job[TC_POSITION_MAX];
-    char gen[TC_ID_MAX + 1];
+    uint64_t deliveries; /* this one included */
 };
 
 /* A job to be handed back, if it is still this worker's. */
@@ -116,8 +117,8 @@ static void tell(struct jobs *j, int rc) {
 }
 
 void jobs_renew(struct jobs *j, const char *job, uint64_t deliveries) {
-    /* JUSTID: plain XCLAIM counts as a delivery, and long jobs would look like killers. A claim that Redis executed
-     * when its link was dead already killed nobody: the count is put back. */
+    /* JUSTID: plain XCLAIM counts as a delivery, and long jobs would look like killers. The count is written instead:
+     * claims of others (plain XAUTOCLAIM) whose answers were lost killed nobody. */
     tell(j, tc_redis_command(j->redis, route(j), on_told, j, "XCLAIM %s " GROUP " %s 0 %s RETRYCOUNT %llu JUSTID",
                              j->key, j->consumer, job, (unsigned long long)deliveries));
 }
@@ -248,28 +249,52 @@ static void on_read(void *arg, int err, const redisReply *reply) {
     next(j);
 }
 
-static void on_deliveries(void *arg, int err, const redisReply *reply) {
+static void on_entry(void *arg, int err, const redisReply *reply) {
     struct claimed *c = arg;
     struct jobs *j = c->jobs;
-    int64_t deliveries = 0;
+    char job[TC_POSITION_MAX], gen[TC_ID_MAX + 1];
     if (round_reply(j, err, reply)) {
-        if (reply->type == REDIS_REPLY_ARRAY && reply->elements == 1 && reply->element[0]->elements == 4 &&
-            tc_reply_int(reply->element[0]->element[3], &deliveries) && deliveries > 0)
-            deliver(j, c->job, c->gen, (uint64_t)deliveries);
+        int rc = read_job(reply, 0, job, gen);
+        if (rc == 0)
+            deliver(j, c->job, gen, c->deliveries);
+        else if (rc == TC_EINVAL)
+            drop_garbage(j, c->job);
+        else
+            jobs_ack(j, c->job); /* its entry was deleted */
         next(j);
     }
     free(c);
 }
 
-static void ask_deliveries(struct jobs *j, const char *job, const char *gen) {
+static void on_count(void *arg, int err, const redisReply *reply) {
+    struct claimed *c = arg;
+    struct jobs *j = c->jobs;
+    int64_t before = 0;
+    int rc = TC_ENOTFOUND;
+    if (round_reply(j, err, reply)) {
+        if (reply->type == REDIS_REPLY_ARRAY && reply->elements == 1 && reply->element[0]->elements == 4 &&
+            tc_reply_int(reply->element[0]->element[3], &before) && before >= 0) {
+            c->deliveries = (uint64_t)before + 1;
+            rc = tc_redis_command(j->blocking, route(j), on_entry, c, "XRANGE %s %s %s", j->key, c->job, c->job);
+            sent(j, rc);
+        }
+        next(j);
+    }
+    if (rc < 0)
+        free(c);
+}
+
+static void look_at(struct jobs *j, struct tc_str id) {
+    struct tc_position at;
     struct claimed *c = calloc(1, sizeof(*c));
-    if (!c)
-        return; /* claimed and forgotten: it is idle again after a lease */
+    if (!c || tc_position_parse(id.p, id.n, &at) < 0) {
+        free(c); /* claimed and forgotten: it is idle again after a lease */
+        return;
+    }
     c->jobs = j;
-    snprintf(c->job, sizeof(c->job), "%s", job);
-    snprintf(c->gen, sizeof(c->gen), "%s", gen);
+    (void)tc_position_format(at, c->job);
     int rc =
-        tc_redis_command(j->blocking, route(j), on_deliveries, c, "XPENDING %s " GROUP " %s %s 1", j->key, job, job);
+        tc_redis_command(j->blocking, route(j), on_count, c, "XPENDING %s " GROUP " %s %s 1", j->key, c->job, c->job);
     if (rc < 0)
         free(c);
     sent(j, rc);
@@ -277,24 +302,18 @@ static void ask_deliveries(struct jobs *j, const char *job, const char *gen) {
 
 static void on_claim(void *arg, int err, const redisReply *reply) {
     struct jobs *j = arg;
-    char job[TC_POSITION_MAX], gen[TC_ID_MAX + 1];
     struct tc_position cursor;
     if (!round_reply(j, err, reply))
         return;
-    const redisReply *entries = NULL;
+    const redisReply *ids = NULL;
     if (reply->type == REDIS_REPLY_ARRAY && reply->elements >= 2 && reply->element[1]->type == REDIS_REPLY_ARRAY) {
         struct tc_str at = tc_reply_str(reply->element[0]);
-        entries = reply->element[1];
+        ids = reply->element[1];
         if (tc_position_parse(at.p, at.n, &cursor) == 0)
             (void)tc_position_format(cursor, j->cursor);
     }
-    for (size_t i = 0; entries && i < entries->elements; i++) {
-        int rc = read_job(entries, i, job, gen);
-        if (rc == 0)
-            ask_deliveries(j, job, gen);
-        else if (rc == TC_EINVAL)
-            drop_garbage(j, job);
-    }
+    for (size_t i = 0; ids && i < ids->elements; i++)
+        look_at(j, tc_reply_str(ids->element[i]));
     next(j);
 }
 
@@ -337,8 +356,9 @@ static void next(struct jobs *j) {
         return; /* jobs_kick comes */
     if (j->claim_due) {
         j->claim_due = false;
-        sent(j, tc_redis_command(j->blocking, route(j), on_claim, j, "XAUTOCLAIM %s " GROUP " %s %lld %s COUNT %d",
-                                 j->key, j->consumer, (long long)j->lease_ms, j->cursor, count));
+        sent(j,
+             tc_redis_command(j->blocking, route(j), on_claim, j, "XAUTOCLAIM %s " GROUP " %s %lld %s COUNT %d JUSTID",
+                              j->key, j->consumer, (long long)j->lease_ms, j->cursor, count));
         return;
     }
     sent(j, tc_redis_command(j->blocking, route(j), on_read, j,

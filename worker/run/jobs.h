@@ -19,8 +19,8 @@ struct jobs_options {
 
 struct jobs_callbacks {
     size_t (*free_slots)(void *arg); /* how many jobs may be taken now */
-    /* `deliveries` counts how often the job was given to a worker, this time included. Strings are valid in the call.
-     */
+    /* `deliveries` counts how often the job was given to a worker, this time included: it stands in the queue once
+     * jobs_renew has written it. Strings are valid in the call. */
     void (*on_job)(void *arg, const char *job, const char *gen, uint64_t deliveries);
     void (*on_ready)(void *arg); /* the group exists and jobs are awaited; after every reconnection */
     /* An entry of the queue that names no generation was acknowledged. */

@@ -103,6 +103,11 @@ static long long pending(void) {
     return n;
 }
 
+static bool one_is_pending(void *arg) {
+    (void)arg;
+    return pending() == 1;
+}
+
 static int setup(void **state) {
     (void)state;
     publish_rig_init(&rig);
@@ -205,6 +210,92 @@ static void jobs_handed_back_are_taken_at_once_and_not_counted(void **state) {
     taker_stop(&b);
 }
 
+static void check_pending(const char *consumer, long long deliveries) {
+    redisReply *r = publish_rig_command(&rig, "XPENDING tc:jobs workers - + 1");
+    assert_int_equal(r->elements, 1);
+    assert_string_equal(r->element[0]->element[1]->str, consumer);
+    assert_int_equal(r->element[0]->element[3]->integer, deliveries);
+    freeReplyObject(r);
+}
+
+static void jobs_of_another_worker_are_not_handed_back(void **state) {
+    struct taker t;
+    (void)state;
+    queue("gen_a");
+    taker_start(&t, "w1", 1);
+    publish_rig_until_true(&rig, has_one, &t);
+    publish_rig_do(&rig, "XCLAIM tc:jobs workers other 0 %s RETRYCOUNT 2", t.job[0]);
+    jobs_hand_back(t.jobs, t.job[0], 1);
+    taker_stop(&t);
+    check_pending("other", 2);
+}
+
+/* What a hung Redis executes of a dead link raises the count, and kills nobody. */
+static void jobs_renewed_count_as_their_worker_counts(void **state) {
+    struct taker t;
+    (void)state;
+    queue("gen_a");
+    taker_start(&t, "w1", 1);
+    publish_rig_until_true(&rig, has_one, &t);
+    publish_rig_do(&rig, "XAUTOCLAIM tc:jobs workers ghost 0 0");
+    check_pending("ghost", 2);
+    jobs_renew(t.jobs, t.job[0], t.deliveries[0]);
+    taker_stop(&t);
+    check_pending("w1", 1);
+}
+
+static void jobs_are_not_claimed_right_after_an_outage(void **state) {
+    struct taker t;
+    (void)state;
+    taker_start(&t, "w1", 1);
+    publish_rig_until(&rig, &t.ready);
+    queue("gen_a");
+    publish_rig_until_true(&rig, has_one, &t);
+    t.slots = 1;
+    t.taken = 0;
+    publish_rig_do(&rig, "XCLAIM tc:jobs workers alive 0 %s IDLE 9999 JUSTID", t.job[0]);
+    publish_rig_do(&rig, "CLIENT KILL TYPE normal SKIPME yes");
+    publish_rig_run(&rig, LEASE_MS / 2);
+    assert_int_equal(t.taken, 0);
+    publish_rig_do(&rig, "XCLAIM tc:jobs workers alive 0 %s JUSTID", t.job[0]); /* renewed in time */
+    publish_rig_run(&rig, LEASE_MS * 2 / 3);
+    assert_int_equal(t.taken, 0);
+    publish_rig_until_true(&rig, has_one, &t); /* and silent from then on */
+    taker_stop(&t);
+}
+
+static void jobs_claimed_count_once_they_are_begun(void **state) {
+    struct taker t;
+    (void)state;
+    queue("gen_a");
+    publish_rig_do(&rig, "XGROUP CREATE tc:jobs workers 0");
+    publish_rig_do(&rig, "XREADGROUP GROUP workers dead COUNT 1 STREAMS tc:jobs >");
+    taker_start(&t, "w1", 1);
+    publish_rig_until_true(&rig, has_one, &t);
+    assert_int_equal(t.deliveries[0], 2);
+    check_pending("w1", 1);
+    jobs_renew(t.jobs, t.job[0], t.deliveries[0]);
+    taker_stop(&t);
+    check_pending("w1", 2);
+}
+
+static void jobs_deleted_after_their_claim_are_forgotten(void **state) {
+    struct taker t;
+    (void)state;
+    queue("gen_a");
+    queue("gen_b");
+    publish_rig_do(&rig, "XGROUP CREATE tc:jobs workers 0");
+    publish_rig_do(&rig, "XREADGROUP GROUP workers dead COUNT 2 STREAMS tc:jobs >");
+    redisReply *r = publish_rig_command(&rig, "XRANGE tc:jobs - + COUNT 1");
+    publish_rig_do(&rig, "XDEL tc:jobs %s", r->element[0]->element[0]->str);
+    freeReplyObject(r);
+    taker_start(&t, "w1", 2);
+    publish_rig_until_true(&rig, has_one, &t);
+    assert_string_equal(t.gen[0], "gen_b");
+    publish_rig_until_true(&rig, one_is_pending, NULL);
+    taker_stop(&t);
+}
+
 static void jobs_without_a_generation_are_dropped(void **state) {
     struct taker t;
     (void)state;
@@ -275,6 +366,11 @@ int main(void) {
         T(jobs_of_a_silent_worker_are_claimed_and_counted),
         T(jobs_renewed_are_not_claimed),
         T(jobs_handed_back_are_taken_at_once_and_not_counted),
+        T(jobs_of_another_worker_are_not_handed_back),
+        T(jobs_renewed_count_as_their_worker_counts),
+        T(jobs_are_not_claimed_right_after_an_outage),
+        T(jobs_claimed_count_once_they_are_begun),
+        T(jobs_deleted_after_their_claim_are_forgotten),
         T(jobs_without_a_generation_are_dropped),
         T(jobs_after_stop_hands_back_what_a_read_brings),
         T(jobs_survive_a_killed_link_and_a_lost_queue),

@@ -77,6 +77,16 @@ static bool is_idle(void *arg) {
     return tc_list_empty(&worker.runs);
 }
 
+static bool slot_is_free(void *arg) {
+    (void)arg;
+    return worker.busy_slots == 0;
+}
+
+static bool is_recalling(void) {
+    const struct job_run *run = TC_CONTAINER_OF(worker.runs.next, struct job_run, node);
+    return !tc_list_empty(&worker.runs) && run->state == JOB_RECALLING;
+}
+
 /* meta is a hint: it comes after the log. */
 static bool meta_state_is(void *arg) {
     return strcmp(publish_rig_str(&rig, "HGET tc:{gen_a}:meta state"), arg) == 0;
@@ -357,7 +367,7 @@ static void worker_stop_at_any_turn_of_a_takeover_ends_clean(void **state) {
     for (int turns = 1; turns < 30; turns++) {
         publish_rig_do(&rig, "FLUSHALL");
         opts.grace = 0;
-        dead_worker_said(REQUEST("one two three", "50"), "one");
+        dead_worker_said(REQUEST("one two three four five six", "1"), "one");
         publish_rig_do(&rig, "XCLAIM tc:jobs workers dead 0 %s IDLE 9999 JUSTID",
                        publish_rig_str(&rig, "HGET tc:{gen_a}:meta job"));
         start();
@@ -489,6 +499,63 @@ static void worker_stop_past_grace_hands_back(void **state) {
     stop();
 }
 
+/* The rest of the settle time is another worker's. */
+static void worker_stop_hands_back_what_settles(void **state) {
+    (void)state;
+    opts.settle = 3600000;
+    start();
+    post("gen_a", REQUEST("a", "1000"), NULL);
+    await("done stop");
+    publish_rig_until_true(&rig, slot_is_free, NULL);
+    stop();
+    redisReply *r = publish_rig_command(&rig, "XPENDING tc:jobs workers - + 1");
+    assert_int_equal(r->elements, 1);
+    assert_string_equal(r->element[0]->element[1]->str, "handed-back");
+    freeReplyObject(r);
+    opts.settle = 100;
+    start();
+    publish_rig_until_true(&rig, queue_is_empty, NULL);
+    assert_null(strstr(publish_rig_log(&rig, "gen_a"), "attempt"));
+    stop();
+}
+
+static void worker_link_lost_at_any_turn_of_a_takeover_goes_on(void **state) {
+    (void)state;
+    for (int turns = 2; turns < 40; turns += 3) {
+        publish_rig_do(&rig, "FLUSHALL");
+        dead_worker_said(REQUEST("one two three four", "100"), "one");
+        publish_rig_do(&rig, "XCLAIM tc:jobs workers dead 0 %s IDLE 9999 JUSTID",
+                       publish_rig_str(&rig, "HGET tc:{gen_a}:meta job"));
+        start();
+        for (int i = 0; i < turns; i++)
+            uv_run(&rig.loop, UV_RUN_ONCE);
+        publish_rig_do(&rig, "CLIENT KILL TYPE normal SKIPME yes");
+        await("done stop");
+        assert_string_equal(publish_rig_text(&rig, "gen_a"), "one two three four");
+        publish_rig_until_true(&rig, queue_is_empty, NULL);
+        stop();
+    }
+}
+
+/* The failover loses what the new attempt had begun to read. */
+static void worker_tail_lost_at_a_takeover_is_read_again(void **state) {
+    (void)state;
+    dead_worker_said(REQUEST("one two three", "1000"), "one");
+    redisReply *d = publish_rig_command(&rig, "DUMP tc:{gen_a}:log");
+    append("1-3", &(struct tc_event){.type = TC_EV_DELTA, .at = 1, .offset = 3, .text = TC_STR(" two")});
+    start();
+    for (int i = 0; i < 10000 && !is_recalling(); i++) /* soon over: no helper that looks twice */
+        uv_run(&rig.loop, UV_RUN_ONCE);
+    assert_true(is_recalling());
+    publish_rig_do(&rig, "RESTORE tc:{gen_a}:log 0 %b REPLACE", d->str, d->len);
+    publish_rig_do(&rig, "CLIENT KILL TYPE normal SKIPME yes");
+    freeReplyObject(d);
+    await("done stop");
+    assert_non_null(strstr(publish_rig_log(&rig, "gen_a"), "3 attempt log_lost"));
+    assert_string_equal(publish_rig_text(&rig, "gen_a"), "one two three");
+    stop();
+}
+
 static void worker_redis_restart_empty_stops_the_generation(void **state) {
     (void)state;
     start();
@@ -552,6 +619,9 @@ int main(void) {
         T(worker_abandoned_generation_is_cancelled),
         T(worker_stop_lets_running_generations_finish),
         T(worker_stop_past_grace_hands_back),
+        T(worker_stop_hands_back_what_settles),
+        T(worker_link_lost_at_any_turn_of_a_takeover_goes_on),
+        T(worker_tail_lost_at_a_takeover_is_read_again),
         T(worker_redis_restart_empty_stops_the_generation),
         T(worker_stop_without_redis_ends),
         T(worker_bad_start_leaves_nothing),
