@@ -67,7 +67,8 @@ const struct tc_option broker_option_table[] = {
      "A stream's peer that acknowledges nothing for this long is gone"},
     {"max-wait", TC_OPT_DURATION, AT(max_wait), "60s", 0, HOUR_MS, NULL, "Longest long poll"},
     {"max-connection-age", TC_OPT_DURATION, AT(max_connection_age), "30m", 0, 24 * HOUR_MS, NULL,
-     "A stream is asked to come back after this, give or take a quarter, so that new brokers get their share; 0: never"},
+     "A stream is asked to come back after this, give or take a quarter, so that new brokers get their share; 0: "
+     "never"},
     {"drain-delay", TC_OPT_DURATION, AT(drain_delay), "0", 0, HOUR_MS, NULL,
      "After SIGTERM: accept for this much longer, while /readyz already says no"},
     {"drain-window", TC_OPT_DURATION, AT(drain_window), "5s", 0, HOUR_MS, NULL,

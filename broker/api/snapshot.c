@@ -84,7 +84,8 @@ static void answer(struct snapshot_op *op) {
     bool stalled = !f->ended && feed != NULL && feed->state == FEED_READY && feed->stalled;
     tc_position_format(f->position, pos);
     tc_buf_printf(&out, "{\"id\":\"%s\",\"state\":\"%s\",\"position\":\"%s\",\"attempt\":%llu,\"try\":%llu", op->id,
-                  stalled ? "stalled" : tc_fold_state(f), pos, (unsigned long long)f->position.attempt, (unsigned long long)f->try_no);
+                  stalled ? "stalled" : tc_fold_state(f), pos, (unsigned long long)f->position.attempt,
+                  (unsigned long long)f->try_no);
     put_member(&out, "model", tc_str_from(f->model));
     if (f->channel[0] != '\0')
         put_member(&out, "channel", tc_str_from(f->channel));

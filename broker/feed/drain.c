@@ -50,10 +50,8 @@ void drain_begin(struct hub *h, uint64_t window_ms, unsigned retry_ms) {
     if (h->draining)
         return;
     h->draining = true;
-    h->drain = (struct drain){.begun_ms = hub_now_ms(h),
-                              .window_ms = window_ms,
-                              .retry_ms = retry_ms,
-                              .total = h->stats.streams};
+    h->drain = (struct drain){
+        .begun_ms = hub_now_ms(h), .window_ms = window_ms, .retry_ms = retry_ms, .total = h->stats.streams};
     put_in_order(h);
 }
 

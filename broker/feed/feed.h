@@ -67,8 +67,9 @@ struct feed {
     bool stalled;          /* no worker is known to live (liveness.c, as the next four) */
     bool looking;
     uint64_t next_look_ms;
-    uint64_t expires_ms, renewed_ms; /* loop times: when the log will expire, and when that was last put off; 0 = unknown */
-    struct vanish *vanish;           /* finding out why the log is gone; NULL = it is not */
+    uint64_t expires_ms,
+        renewed_ms;        /* loop times: when the log will expire, and when that was last put off; 0 = unknown */
+    struct vanish *vanish; /* finding out why the log is gone; NULL = it is not */
     const char *gone_code, *gone_message; /* why it is gone; static; NULL = it is not */
 
     struct tc_list waits;     /* struct feed_wait */
@@ -88,7 +89,7 @@ static inline bool feed_settled(const struct feed *f) {
 }
 /* "queued", "running", "stalled", "done", "failed", "cancelled" */
 const char *feed_state_name(const struct feed *f);
-bool feed_is_watched(const struct feed *f); /* somebody reads it, by itself or in a room */
+bool feed_is_watched(const struct feed *f);            /* somebody reads it, by itself or in a room */
 struct feed *feed_find(struct hub *h, const char *id); /* no reference; NULL = nobody follows it */
 
 /* Called once at the next change: settled, a new event, ended, Redis back. One-shot: link again to hear more. */

@@ -11,8 +11,8 @@ void gap_json(struct tc_buf *out, struct tc_position from, struct tc_position to
 void gap_json_of(struct tc_buf *out, const char *extra, struct tc_position from, struct tc_position to,
                  uint64_t dropped, const char *reason);
 
-/* A log is gone: {"type":"error","code","message","recoverable":false}, then {"type":"done","reason":"error"}. `code` and
- * `message` need no escaping. */
+/* A log is gone: {"type":"error","code","message","recoverable":false}, then {"type":"done","reason":"error"}. `code`
+ * and `message` need no escaping. */
 void gap_error_json(struct tc_buf *out, const char *extra, const char *code, const char *message);
 void gap_done_json(struct tc_buf *out, const char *extra);
 

@@ -62,7 +62,7 @@ struct hub {
     bool full;          /* no memory for more streams */
     uint64_t shedding;  /* streams that were told to go and have not gone */
     struct drain drain; /* while draining */
-    unsigned handles; /* not yet closed */
+    unsigned handles;   /* not yet closed */
     void (*close_cb)(void *arg);
     void *close_arg;
 };

@@ -10,8 +10,8 @@
 
 #include <string.h>
 
-#define GROUP        "workers"
-#define DEAD_LEASES  3
+#define GROUP         "workers"
+#define DEAD_LEASES   3
 #define DEAD_LEAST_MS 65000 /* workers put off the expiry twice in that time */
 
 static void conclude(struct feed *f, bool stalled, uint64_t next_ms) {
@@ -123,8 +123,8 @@ static void job_is_lost(struct feed *f) {
         f->stalled = true;
         status_update(f);
     }
-    sent(f, tc_redis_command(f->hub->redis, tc_str_from(f->meta_key), on_request, f, "HEXISTS %s request",
-                             f->meta_key));
+    sent(f,
+         tc_redis_command(f->hub->redis, tc_str_from(f->meta_key), on_request, f, "HEXISTS %s request", f->meta_key));
 }
 
 /* ---- looking ---- */

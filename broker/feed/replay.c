@@ -33,12 +33,12 @@ struct replay {
     bool ended;   /* done or until was given out */
     bool failed;  /* cannot go on in this wire form */
     struct page *page;
-    uint64_t ahead_ms; /* since when `next` has been ahead of the log; 0 = it is not */
-    bool compared;     /* … and the log's end was read since: */
+    uint64_t ahead_ms;      /* since when `next` has been ahead of the log; 0 = it is not */
+    bool compared;          /* … and the log's end was read since: */
     struct tc_position end; /* this it was */
     enum feed_status told;  /* to the reader; STATUS_NONE = it is not to be told */
     uint64_t beat_ms;       /* loop time of the last output while waiting */
-    bool lost;         /* to be told at the first step */
+    bool lost;              /* to be told at the first step */
     struct feed_wait wait;
     struct replay_label label; /* id NULL = none: the position is the id */
     struct tc_buf id;          /* its text, while a label makes it */

@@ -11,8 +11,8 @@
  * what the reader has up to `after` is on a lost branch. Takes a reference to the feed. NULL = no memory. */
 struct catchup *replay_create(struct feed *f, const struct track_key *key, struct tc_position after,
                               const struct tc_position *until, bool lost);
-/* At the head the reader is told how the generation goes, if that is not what it was told last: `told`. Without this call
- * it is told nothing. */
+/* At the head the reader is told how the generation goes, if that is not what it was told last: `told`. Without this
+ * call it is told nothing. */
 void replay_tell_status(struct catchup *c, enum feed_status told);
 /* After CATCHUP_HEAD: have `ready` called at the next change of the feed. */
 void replay_wait(struct catchup *c);

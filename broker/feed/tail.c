@@ -14,8 +14,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LOAD_ENTRIES 256
-#define READ_ENTRIES 256
+#define LOAD_ENTRIES  256
+#define READ_ENTRIES  256
 #define FIRST_ENTRIES 16 /* more fences than that do not follow one another */
 
 static void load_page(struct feed *f);
@@ -137,8 +137,8 @@ static void on_read(void *arg, int err, const redisReply *reply) {
     bool joins =
         reply->elements > 0 && tc_reply_entry(reply, 0, &first) == 0 && tc_position_cmp(first.position, f->last) == 0;
     if (!joins) {
-        if (tc_redis_command(f->hub->redis, tc_str_from(f->log_key), on_first, f, "XRANGE %s - + COUNT %d",
-                             f->log_key, FIRST_ENTRIES) == 0)
+        if (tc_redis_command(f->hub->redis, tc_str_from(f->log_key), on_first, f, "XRANGE %s - + COUNT %d", f->log_key,
+                             FIRST_ENTRIES) == 0)
             f->calls++;
         else
             read_done(f);

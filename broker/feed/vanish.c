@@ -1,5 +1,6 @@
 /* Asking about a log that is gone. Happy path: EXISTS of log, meta and secret, and the eviction counter -> the last
- * answer, whichever it is, decides. Fails: a lost link leaves all as it was; the next sweep finds the log gone again. */
+ * answer, whichever it is, decides. Fails: a lost link leaves all as it was; the next sweep finds the log gone again.
+ */
 #include "feed/vanish.h"
 
 #include "feed/eviction.h"
