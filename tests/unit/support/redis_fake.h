@@ -17,6 +17,7 @@ struct redis_fake_peer {
     int number;   /* 0 is the first connection ever */
     int commands; /* received */
     bool closing;
+    bool subscribed; /* for the script: it has sent a SUBSCRIBE of some kind */
     struct redis_fake_peer *next;
 };
 

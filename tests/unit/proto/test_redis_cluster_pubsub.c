@@ -1,0 +1,212 @@
+/* Subscriptions in a Cluster: at the owner of the channel's slot, and after it when the slot moves. */
+#include "redis/redis.h"
+
+#include "redis_ear.h"
+#include "redis_fixture.h"
+#include "redis_nodes.h"
+#include "tokencast/error.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static uv_loop_t loop;
+static struct redis_nodes *nodes;
+static struct tc_redis *r;
+static struct redis_probe probe;
+
+static int begin(void **state) {
+    (void)state;
+    nodes = calloc(1, sizeof(*nodes));
+    if (!nodes || uv_loop_init(&loop) != 0)
+        return -1;
+    redis_nodes_start(nodes, &loop);
+    return 0;
+}
+
+static int end(void **state) {
+    (void)state;
+    redis_nodes_stop(nodes);
+    redis_loop_end(&loop);
+    free(nodes);
+    return 0;
+}
+
+static void create_up(void) {
+    const struct tc_redis_options opts = {.url = nodes->url, .backoff_min_ms = 2, .backoff_max_ms = 20, .pubsub = true};
+    assert_int_equal(tc_redis_create(&r, &loop, &opts), 0);
+    redis_probe_attach(&probe, r);
+    redis_probe_await_up(&loop, r);
+}
+
+/* While the subscribers' memory is still there. */
+static void close_link(void) {
+    redis_probe_close(&loop, r);
+    r = NULL;
+}
+
+static void tell(int node, const char *kind, const char *channel, const char *payload) {
+    char text[128];
+    snprintf(text, sizeof(text), "*3\r\n$%zu\r\n%s\r\n$%zu\r\n%s\r\n$%zu\r\n%s\r\n", strlen(kind), kind,
+             strlen(channel), channel, strlen(payload), payload);
+    for (struct redis_fake_peer *p = nodes->node[node].peers; p; p = p->next)
+        if (p->subscribed)
+            redis_fake_say(p, text);
+}
+
+static void channel_is_subscribed_at_its_owner(void **state) {
+    (void)state;
+    struct redis_ear a = {.ready = 0}, b = {.ready = 0};
+    create_up();
+    redis_ear_listen(r, &a, redis_nodes_key(false));
+    redis_ear_listen(r, &b, redis_nodes_key(true));
+    redis_ear_await(&loop, &a.ready, 1);
+    redis_ear_await(&loop, &b.ready, 1);
+    assert_string_equal(nodes->heard[0], "SSUBSCRIBE ");
+    assert_string_equal(nodes->heard[1], "SSUBSCRIBE ");
+    tell(1, "smessage", redis_nodes_key(true), "hi");
+    redis_ear_await(&loop, &b.messages, 1);
+    assert_string_equal(b.last, "hi");
+    assert_int_equal(a.messages, 0);
+    tc_redis_unsubscribe(r, &b.sub);
+    redis_run_for(&loop, 20);
+    assert_string_equal(nodes->heard[1], "SSUBSCRIBE SUNSUBSCRIBE ");
+    close_link();
+}
+
+static void publish_is_spublish_at_the_owner(void **state) {
+    (void)state;
+    create_up();
+    struct tc_str key = tc_str_from(redis_nodes_key(true));
+    assert_int_equal(tc_redis_publish(r, key, key.p, TC_STR("hi")), 0);
+    redis_run_for(&loop, 20);
+    assert_string_equal(nodes->heard[1], "SPUBLISH ");
+    close_link();
+}
+
+static void channel_of_an_unknown_slot_waits_for_the_map(void **state) {
+    (void)state;
+    struct redis_ear a = {.ready = 0};
+    nodes->told.high = -1;
+    const struct tc_redis_options opts = {.url = nodes->url, .backoff_min_ms = 2, .backoff_max_ms = 20, .pubsub = true};
+    assert_int_equal(tc_redis_create(&r, &loop, &opts), 0);
+    redis_ear_listen(r, &a, redis_nodes_key(true));
+    redis_run_for(&loop, 50);
+    assert_int_equal(a.ready, 0);
+    nodes->told.high = 1;
+    redis_ear_await(&loop, &a.ready, 1);
+    close_link();
+}
+
+/* The server says so by itself when it gives a slot away. */
+static void slot_given_away_moves_the_subscription(void **state) {
+    (void)state;
+    struct redis_ear a = {.ready = 0};
+    create_up();
+    redis_ear_listen(r, &a, redis_nodes_key(true));
+    redis_ear_await(&loop, &a.ready, 1);
+    nodes->real.high = nodes->told.high = 0;
+    nodes->real.low = nodes->told.low = 1;
+    tell(1, "sunsubscribe", redis_nodes_key(true), "0");
+    redis_ear_await(&loop, &a.ready, 2);
+    tell(1, "smessage", redis_nodes_key(true), "from the former home");
+    tell(0, "smessage", redis_nodes_key(true), "hi");
+    redis_ear_await(&loop, &a.messages, 1);
+    redis_run_for(&loop, 20);
+    assert_string_equal(a.last, "hi");
+    assert_int_equal(a.messages, 1);
+    assert_int_equal(probe.downs, 0);
+    close_link();
+}
+
+static void subscribing_at_a_former_owner_moves_on(void **state) {
+    (void)state;
+    struct redis_ear a = {.ready = 0}, b = {.ready = 0};
+    create_up();
+    redis_ear_listen(r, &b, redis_nodes_key(false));
+    redis_ear_await(&loop, &b.ready, 1);
+    nodes->real.high = nodes->told.high = 0; /* and 1 has nothing any more */
+    redis_ear_listen(r, &a, redis_nodes_key(true));
+    redis_ear_await(&loop, &a.ready, 1);
+    assert_int_equal(b.ready, 1);
+    assert_string_equal(nodes->heard[0], "SSUBSCRIBE SSUBSCRIBE ");
+    close_link();
+}
+
+static void map_that_lags_is_asked_again(void **state) {
+    (void)state;
+    struct redis_ear a = {.ready = 0};
+    create_up();
+    nodes->real = (struct redis_halves){1, 0};
+    redis_ear_listen(r, &a, redis_nodes_key(true));
+    redis_run_for(&loop, 250); /* a few answers that name the former owner */
+    assert_int_equal(a.ready, 0);
+    assert_true(nodes->asked < 12);
+    nodes->told = nodes->real;
+    redis_ear_await(&loop, &a.ready, 1);
+    close_link();
+}
+
+static void cluster_down_is_waited_for_on_the_same_link(void **state) {
+    (void)state;
+    struct redis_ear a = {.ready = 0};
+    create_up();
+    int accepted = nodes->node[1].accepted;
+    nodes->real.high = -1;
+    redis_ear_listen(r, &a, redis_nodes_key(true));
+    redis_run_for(&loop, 100);
+    assert_false(tc_redis_is_up(r));
+    nodes->real.high = 1;
+    redis_ear_await(&loop, &a.ready, 1);
+    redis_probe_await_up(&loop, r);
+    assert_int_equal(nodes->node[1].accepted, accepted);
+    close_link();
+}
+
+static void lost_node_is_subscribed_again(void **state) {
+    (void)state;
+    struct redis_ear a = {.ready = 0}, b = {.ready = 0};
+    create_up();
+    redis_ear_listen(r, &a, redis_nodes_key(true));
+    redis_ear_listen(r, &b, redis_nodes_key(false));
+    redis_ear_await(&loop, &a.ready, 1);
+    redis_ear_await(&loop, &b.ready, 1);
+    redis_nodes_cut(nodes, 1);
+    redis_ear_await(&loop, &a.ready, 2);
+    assert_int_equal(b.ready, 1);
+    close_link();
+}
+
+static void unsubscribe_while_homeless_leaves_nothing(void **state) {
+    (void)state;
+    struct redis_ear a = {.ready = 0};
+    create_up();
+    redis_ear_listen(r, &a, redis_nodes_key(true));
+    redis_ear_await(&loop, &a.ready, 1);
+    tell(1, "sunsubscribe", redis_nodes_key(true), "0");
+    redis_run_for(&loop, 2);
+    tc_redis_unsubscribe(r, &a.sub);
+    redis_run_for(&loop, 150);
+    redis_ear_listen(r, &a, redis_nodes_key(true));
+    redis_ear_await(&loop, &a.ready, 2);
+    close_link();
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(channel_is_subscribed_at_its_owner, begin, end),
+        cmocka_unit_test_setup_teardown(publish_is_spublish_at_the_owner, begin, end),
+        cmocka_unit_test_setup_teardown(channel_of_an_unknown_slot_waits_for_the_map, begin, end),
+        cmocka_unit_test_setup_teardown(slot_given_away_moves_the_subscription, begin, end),
+        cmocka_unit_test_setup_teardown(subscribing_at_a_former_owner_moves_on, begin, end),
+        cmocka_unit_test_setup_teardown(map_that_lags_is_asked_again, begin, end),
+        cmocka_unit_test_setup_teardown(cluster_down_is_waited_for_on_the_same_link, begin, end),
+        cmocka_unit_test_setup_teardown(lost_node_is_subscribed_again, begin, end),
+        cmocka_unit_test_setup_teardown(unsubscribe_while_homeless_leaves_nothing, begin, end),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
