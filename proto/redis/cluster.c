@@ -67,10 +67,8 @@ static void retry_subscriptions(struct tc_redis *r) {
 static bool on_answer(void *arg, const redisReply *reply) {
     struct tc_redis *r = arg;
     bool wanted[TC_NODES_MAX] = {false};
-    if (tc_slot_map_read(&r->cluster->map, reply, &r->scout->at) != 0 || r->cluster->map.count == 0) {
-        tc_log0(TC_LOG_WARN, "a node knows no Cluster");
+    if (tc_slot_map_read(&r->cluster->map, reply, &r->scout->at) != 0 || r->cluster->map.count == 0)
         return false;
-    }
     bool changed = take_owners(r, wanted);
     if (changed)
         tc_log(TC_LOG_INFO, "the Cluster's slots", TC_LI("masters", r->cluster->map.count),

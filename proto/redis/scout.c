@@ -5,6 +5,7 @@
 #include "redis/scout.h"
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "redis/reply.h"
 #include "tokencast/error.h"
 
@@ -29,18 +30,29 @@ static void next_server(struct tc_scout *s, const char *why) {
     tc_conn_lose(&s->conn, TC_EAGAIN, why);
 }
 
+static void complain(struct tc_scout *s, const char *why) {
+    char server[300];
+    tc_endpoint_format(&s->at, server, sizeof(server));
+    tc_log(s->complained ? TC_LOG_DEBUG : TC_LOG_WARN, "redis cannot say where things are", TC_LS("server", server),
+           TC_LS("question", s->ev.argv[1]), TC_LS("why", why));
+    s->complained = true;
+}
+
 static void on_answer(void *arg, int err, const redisReply *reply) {
     struct tc_scout *s = arg;
     s->asking = false;
     if (err || s->closing)
         return; /* lost: on_up asks again */
     if (tc_reply_is_error(reply, NULL) || !s->ev.on_answer(s->ev.arg, reply)) {
+        const char *why = tc_reply_is_error(reply, NULL) ? reply->str : "it does not know";
+        complain(s, why);
         s->conn.refused = true; /* or, where there is but one, it would be asked without a pause */
-        next_server(s, tc_reply_is_error(reply, NULL) ? reply->str : "it does not know");
+        next_server(s, why);
         return;
     }
     if (s->closing)
         return;
+    s->complained = false;
     bool well = s->ev.is_well(s->ev.arg);
     s->in_vain = well ? 0 : s->in_vain + 1;
     if (s->in_vain == PATIENCE)

@@ -15,7 +15,7 @@ struct tc_scout_events {
     const char *argv[4];
     uint64_t calm_ms;                                             /* between questions while all is well */
     const struct tc_endpoint *(*server)(void *arg, unsigned nth); /* the nth to try, modulo their number */
-    bool (*on_answer)(void *arg, const redisReply *reply);        /* false: of no use, the next server is asked */
+    bool (*on_answer)(void *arg, const redisReply *reply);        /* false: it knows nothing, the next is asked */
     bool (*is_well)(void *arg);                                   /* everything that it finds is usable */
     void *arg;
 };
@@ -30,7 +30,8 @@ struct tc_scout {
     unsigned in_vain;  /* answers in a row after which all was not well */
     uint64_t asked_ms; /* uv_now() of the last question */
     bool asking, again, closing;
-    unsigned open; /* what is not closed: the connection, the timer */
+    bool complained; /* since the last useful answer: not a line a try */
+    unsigned open;   /* what is not closed: the connection, the timer */
     void (*close_cb)(void *arg);
 };
 

@@ -50,10 +50,8 @@ static void change_master(struct tc_redis *r, const struct tc_endpoint *at) {
 static bool on_answer(void *arg, const redisReply *reply) {
     struct tc_redis *r = arg;
     struct tc_endpoint at;
-    if (!read_master(&at, reply)) {
-        tc_log(TC_LOG_WARN, "a sentinel knows no such master", TC_LS("master", r->link.url.master));
+    if (!read_master(&at, reply))
         return false;
-    }
     if (!r->nodes[0] || !tc_endpoint_eq(&r->nodes[0]->at, &at))
         change_master(r, &at);
     return true;

@@ -56,7 +56,7 @@ static int end(void **state) {
 }
 
 static void create(void) {
-    const struct tc_redis_options opts = {.url = nodes->url, .backoff_min_ms = 2, .backoff_max_ms = 20};
+    const struct tc_redis_options opts = {.url = nodes->url, .backoff_min_ms = 2, .backoff_max_ms = 20, .pubsub = true};
     assert_int_equal(tc_redis_create(&r, &loop, &opts), 0);
     redis_probe_attach(&probe, r);
 }

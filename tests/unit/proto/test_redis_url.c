@@ -98,15 +98,99 @@ static void url_unix_socket_has_path_and_database(void **state) {
     assert_string_equal(u.password, "p");
 }
 
+static void url_sentinels_have_a_master_and_a_database(void **state) {
+    (void)state;
+    struct tc_redis_url u = parsed("redis+sentinel://u:p%2Cw@s1:26380,s2,[::1]:9/my%2Fmaster/3");
+    assert_int_equal(u.kind, TC_REDIS_SENTINEL);
+    assert_false(u.tls);
+    assert_int_equal(u.seed_count, 3);
+    assert_string_equal(u.seeds[0].host, "s1");
+    assert_int_equal(u.seeds[0].port, 26380);
+    assert_string_equal(u.seeds[1].host, "s2");
+    assert_int_equal(u.seeds[1].port, TC_SENTINEL_PORT);
+    assert_string_equal(u.seeds[2].host, "::1");
+    assert_string_equal(u.master, "my/master");
+    assert_int_equal(u.db, 3);
+    assert_string_equal(u.user, "u");
+    assert_string_equal(u.password, "p,w");
+    u = parsed("rediss+sentinel://s/m");
+    assert_true(u.tls);
+    assert_int_equal(u.db, 0);
+}
+
+static void url_cluster_has_seeds_and_no_database(void **state) {
+    (void)state;
+    struct tc_redis_url u = parsed("rediss+cluster://:pw@a:1,b/");
+    assert_int_equal(u.kind, TC_REDIS_CLUSTER);
+    assert_true(u.tls);
+    assert_int_equal(u.seed_count, 2);
+    assert_int_equal(u.seeds[1].port, TC_REDIS_PORT);
+    assert_string_equal(u.password, "pw");
+    assert_int_equal(parsed("redis+cluster://a?db=0").db, 0);
+    assert_int_equal(refused("redis+cluster://a?db=1"), TC_ERANGE);
+    assert_int_equal(refused("redis+cluster://a/1"), TC_ESYNTAX);
+}
+
+static void url_has_a_bound_on_seeds(void **state) {
+    (void)state;
+    char text[128] = "redis+cluster://a";
+    for (int i = 1; i < TC_REDIS_SEEDS; i++)
+        strcat(text, ",a");
+    assert_int_equal(parsed(text).seed_count, TC_REDIS_SEEDS);
+    assert_int_equal(refused(strcat(text, ",a")), TC_ERANGE);
+}
+
 static void url_malformed_is_refused(void **state) {
     (void)state;
     static const char *const bad[] = {
-        "",           "redis",         "redis:/h",          "http://h",        "redis://",      "redis:///1",
-        "redis://:1", "redis://u:p@",  "redis://h:",        "redis://h:x",     "redis://h:1x",  "redis://h:-1",
-        "redis:// ?", "redis://h/a",   "redis://h/1/2",     "redis://h/-1",    "redis://[::1",  "redis://[]",
-        "redis://h%", "redis://h%4",   "redis://h%zz",      "redis://h%00x",   "redis://::1:1", "redis://[::1]6",
-        "unix://",    "unix://a",      "unix:///",          "unix://u:p@s",    "redis://h?db=", "redis://h?x=1",
-        "redis://h?", "unix:///s?db=", "unix:///s?db=1&b=", "redis://u%0:p@h", "REDIS://h",
+        "",
+        "redis",
+        "redis:/h",
+        "http://h",
+        "redis://",
+        "redis:///1",
+        "redis://:1",
+        "redis://u:p@",
+        "redis://h:",
+        "redis://h:x",
+        "redis://h:1x",
+        "redis://h:-1",
+        "redis:// ?",
+        "redis://h/a",
+        "redis://h/1/2",
+        "redis://h/-1",
+        "redis://[::1",
+        "redis://[]",
+        "redis://h%",
+        "redis://h%4",
+        "redis://h%zz",
+        "redis://h%00x",
+        "redis://::1:1",
+        "redis://[::1]6",
+        "unix://",
+        "unix://a",
+        "unix:///",
+        "unix://u:p@s",
+        "redis://h?db=",
+        "redis://h?x=1",
+        "redis://h?",
+        "unix:///s?db=",
+        "unix:///s?db=1&b=",
+        "redis://u%0:p@h",
+        "REDIS://h",
+        "redis+sentinel://h",
+        "redis+sentinel://h/",
+        "redis+sentinel:///m",
+        "redis+sentinel://h,/m",
+        "redis+sentinel://,h/m",
+        "redis+sentinel://h/m/x",
+        "redis+sentinel://h/m/1/2",
+        "redis+cluster://",
+        "redis+cluster://a,,b",
+        "redis+cluster://a:x",
+        "redis+unix:///s",
+        "redis+cluster:///",
+       
     };
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         if (refused(bad[i]) == 0)
@@ -167,6 +251,9 @@ int main(void) {
         cmocka_unit_test(url_ipv6_host_is_bracketed),
         cmocka_unit_test(url_unix_socket_has_path_and_database),
         cmocka_unit_test(url_malformed_is_refused),
+        cmocka_unit_test(url_sentinels_have_a_master_and_a_database),
+        cmocka_unit_test(url_cluster_has_seeds_and_no_database),
+        cmocka_unit_test(url_has_a_bound_on_seeds),
         cmocka_unit_test(url_number_out_of_range_is_refused),
         cmocka_unit_test(url_part_longer_than_its_field_is_refused),
         cmocka_unit_test(url_longer_than_the_limit_is_refused),
