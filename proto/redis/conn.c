@@ -230,15 +230,9 @@ static void on_stream_lost(void *arg, int err, const char *why) {
     tc_conn_lose(arg, err, why);
 }
 
-static uint64_t next_backoff(struct tc_conn *c);
-
 static void open_stream(struct tc_conn *c) {
-    const struct tc_endpoint *at = c->ev.where ? c->ev.where(c->ev.arg) : c->at;
-    if (!at) {
-        start_timer(c, next_backoff(c));
-        return;
-    }
-    c->at = at;
+    if (c->ev.where)
+        c->at = c->ev.where(c->ev.arg);
     const struct tc_stream_target target = {.at = c->at, .tls = c->link->tls, .rotate = c->tries};
     const struct tc_stream_events ev = {on_stream_open, on_stream_data, on_stream_lost, c};
     set_state(c, TC_CONN_OPENING);
@@ -331,12 +325,6 @@ static void on_timer(uv_timer_t *timer) {
     case TC_CONN_CLOSING:
         break;
     }
-}
-
-void tc_conn_hurry(struct tc_conn *c) {
-    c->tries = 0;
-    if (c->state == TC_CONN_WAITING)
-        start_timer(c, 0);
 }
 
 /* ---- start and close ---- */

@@ -41,8 +41,8 @@ enum tc_conn_peer {
 struct tc_conn_events {
     enum tc_conn_peer peer;
     bool minor; /* no user waits for it: its coming and going is logged for debugging only */
-    /* Asked before every try for the address, which must then stay until the next; NULL: not known yet, asked again
-     * after the back-off. Without it the address is the one given at the start. */
+    /* Asked before every try for the address, which must then stay until the next. NULL: it is always the one given at
+     * the start. */
     const struct tc_endpoint *(*where)(void *arg);
     void (*on_up)(void *arg);
     void (*on_down)(void *arg, int err); /* only after on_up; what was in flight has failed by then */
@@ -94,9 +94,6 @@ TC_MUST_USE int tc_conn_send_bytes(struct tc_conn *c, tc_redis_reply_cb cb, void
 
 /* Gives the connection up, from one of its callbacks: fails what is in flight, on_down if it was up, reconnects. */
 void tc_conn_lose(struct tc_conn *c, int err, const char *why);
-
-/* Does not wait for the back-off's end. */
-void tc_conn_hurry(struct tc_conn *c);
 
 /* The greeting (greeting.c): sends it; ends in tc_conn_greeted or in tc_conn_lose. */
 TC_MUST_USE int tc_conn_greet(struct tc_conn *c);

@@ -145,28 +145,39 @@ export class Cluster extends Servers {
 
   /** Every node knows all slots covered, and every replica follows its master. */
   async settled() {
-    for (const server of this.servers) {
+    for (const server of this.#living) {
       await until(async () => (await server.do("cluster", "info")).includes("cluster_state:ok"), "cluster ok");
       await until(async () => (await server.do("role")).startsWith("master") || replicates(server), "replication");
     }
   }
 
-  /** The master of a key's slot, by CLUSTER SLOTS. */
+  get #living() {
+    return this.servers.filter(({ child }) => child.exitCode === null && child.signalCode === null);
+  }
+
+  /** The master of a slot, by CLUSTER SLOTS. */
   async owner(slot) {
-    const rows = (await this.servers.find((server) => server.child.exitCode === null && !server.child.signalCode)
-      .do("--json", "cluster", "slots"));
-    const row = JSON.parse(rows).find(([first, last]) => slot >= first && slot <= last);
+    const rows = JSON.parse(await this.#living[0].do("--json", "cluster", "slots"));
+    const row = rows.find(([first, last]) => slot >= first && slot <= last);
     return this.servers.find((server) => server.port === row[2][1]);
   }
 
   async slotOf(key) {
-    return Number(await this.servers[0].do("cluster", "keyslot", key));
+    return Number(await this.#living[0].do("cluster", "keyslot", key));
   }
 
   async masters() {
     const found = [];
-    for (const server of this.servers) if ((await server.do("role")).startsWith("master")) found.push(server);
+    for (const server of this.#living) if ((await server.do("role")).startsWith("master")) found.push(server);
     return found;
+  }
+
+  async replicaOf(master) {
+    for (const server of this.servers) {
+      const { role, master_port: port } = await server.info("replication");
+      if (role === "slave" && Number(port) === master.port) return server;
+    }
+    throw new Error(`${master.port} has no replica`);
   }
 
   /** Moves a slot while it is in use; `between` runs when half of it has moved. */

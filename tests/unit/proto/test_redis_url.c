@@ -190,7 +190,7 @@ static void url_malformed_is_refused(void **state) {
         "redis+cluster://a:x",
         "redis+unix:///s",
         "redis+cluster:///",
-       
+
     };
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         if (refused(bad[i]) == 0)
