@@ -23,6 +23,9 @@
 #ifndef DELETES
 #define DELETES 0
 #endif
+#ifndef TRIMS
+#define TRIMS 0 /* entries taken from the log's start */
+#endif
 #ifndef REFUSALS
 #define REFUSALS 0 /* OOM and its like */
 #endif
@@ -60,6 +63,10 @@ bool meta_ended;
 bool over;        /* looked at, nothing moves any more */
 
 byte failovers, crashes, lapses, links, deletes, refusals, same_ms, cancels;
+byte trims;
+#if TRIMS > 0
+byte cut[SEQS];   /* what was there before it was trimmed, for comparison at the end */
+#endif
 bool holes;       /* a failover under a link that survived it may leave one */
 
 /* Workers. */
