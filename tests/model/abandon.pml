@@ -1,6 +1,6 @@
-/* on_abandon: two brokers keep viewer leases in Redis, one worker looks at them. Time goes in ticks of a third of a lease;
- * in each tick every broker that lives renews or withdraws, and the worker looks once, in any order. The steps follow
- * broker/feed/presence and worker/run/lease. */
+/* on_abandon: two brokers keep viewer leases in Redis, one worker looks at them. Time goes in ticks of a third of a
+ * lease; in each of them every broker that lives renews, and the worker looks once, in any order. The steps follow
+ * broker/feed/presence and worker/run/lease, except for WITHDRAWS. */
 #ifndef KILLS
 #define KILLS 0 /* brokers that die */
 #endif

@@ -13,7 +13,6 @@
 #ifndef REPEATS
 #define REPEATS 2
 #endif
-#define SLOTS 2
 
 mtype = { IDLE, SUBSCRIBED, RUNNING, SAYING, SETTLING };
 mtype state = IDLE; /* of the worker that has the job: one at a time, the fence sees to that */
@@ -93,7 +92,8 @@ end:
     :: atomic { state == SAYING -> end_log(false) }
 #endif
 #ifdef M_CANCELS_TWICE
-    :: atomic { (state == SAYING || state == SETTLING) && told && done < 2 -> printf("it ends the log\n"); end_log(true) }
+    :: atomic { (state == SAYING || state == SETTLING) && told && done < 2 ->
+            printf("again\n"); end_log(true) }
 #endif
     :: atomic { state != IDLE && state != SETTLING && crashes < CRASHES ->
             crashes++; state = IDLE; told = false; hot = false; printf("the worker dies\n") }

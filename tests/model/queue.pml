@@ -1,6 +1,6 @@
-/* The job of one generation: who puts it into the queue, who takes it, and what happens when the queue or meta loses its
- * latest writes. Of the log only the fence and the end are left. The steps follow broker/api/start and worker/run
- * (job_run, jobs); each is one command at Redis. */
+/* The job of one generation: who puts it into the queue, who takes it, and what happens when the queue or meta loses
+ * its latest writes. Of the log only the fence and the end are left. The steps follow broker/api/start and worker/run
+ * (job_run, jobs); each is one command at Redis. COMPARES: meta.job is cleared only if it is still the lost one. */
 #ifndef BROKER_CRASHES
 #define BROKER_CRASHES 0
 #endif

@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# Explores the models of the protocol with spin. tests/model/run.sh: all of cases.txt, a line each; a clean case must have
-# no error in all of its states, a mutant must have one. tests/model/run.sh NAME: one case, and the trail if it has one.
-# deep: the cases too large for every day as well.
+# Explores the models of the protocol with spin: tests/model/run.sh [NAME | deep]. Without arguments all of cases.txt, a
+# line each: a clean case must have no error in all of its states, a mutant must have one. NAME: one case, and its trail
+# if there is one. deep: with the cases that are too large for every day.
 set -uo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")" || exit 2
 source=$PWD
 limit=240         # seconds for one case
-memory=2600       # MiB for one case
+memory=1400       # MiB for one case; two run at once
+unfinished='max search depth too small|out of memory|Search not completed'
 work=$(mktemp -d) || exit 2
 pids=()
 
@@ -22,16 +23,19 @@ cleanup() {
 trap cleanup EXIT
 trap 'exit 130' INT TERM HUP
 
-# build NAME KIND MODEL OPTIONS...: a checker in $work/NAME. A mutant is searched breadth first: its trail is a shortest.
+# build NAME KIND MODEL OPTIONS...: a checker in $work/NAME. A mutant is searched breadth first, for a shortest trail.
 build() {
     local kind=$2 model=$3 search=(-O2) flags=()
     mkdir -p "$work/$1" && cd "$work/$1" || return 1
     shift 3
     flags=("${@/#/-D}")
-    if [ "$kind" = mutant ]; then
+    case $kind in
+    mutant)
         flags+=(-DBREADTH)
         search=(-DBFS -O0)
-    fi
+        ;;
+    deep) search=(-DCOLLAPSE -O2) ;;
+    esac
     cp "$source"/*.pml "$source"/*.inc . &&
         spin -a "${flags[@]}" "$model.pml" >spin.txt 2>&1 &&
         gcc -w -DSAFETY -DVECTORSZ=1024 "-DMEMLIM=$memory" "${search[@]}" -o pan pan.c >gcc.txt 2>&1
@@ -56,27 +60,30 @@ explore() {
     states=$(number ' *([0-9]+) states, stored.*')
     depth=$(number '.*depth reached ([0-9]+),.*')
     seconds=$(number 'pan: elapsed time ([0-9.]+) seconds')
-    if [ "$status" -ne 0 ] || [ -z "$errors" ] || grep -qE 'max search depth too small|out of memory|Search not completed' pan.txt; then
-        [ "$kind" = mutant ] && [ "${errors:-0}" -gt 0 ] && verdict=ok || why=', not searched to the end'
+    if [ "${errors:-0}" -gt 0 ]; then
+        why=', has an error'
+        [ "$kind" != mutant ] || { verdict=ok && why=', caught'; }
+    elif [ "$status" -ne 0 ] || [ -z "$errors" ] || grep -qE "$unfinished" pan.txt; then
+        why=', not searched to the end'
     elif [ "$kind" = mutant ]; then
-        [ "$errors" -gt 0 ] && verdict=ok || why=', not caught'
+        why=', not caught'
     else
-        [ "$errors" -eq 0 ] && verdict=ok || why=', has an error'
+        verdict=ok
     fi
-    [ "$kind" = mutant ] && [ "$verdict" = ok ] && why=', caught'
-    printf 'check %s: %s (states %s, depth %s, %s s%s)\n' "$verdict" "$name" "${states:-?}" "${depth:-?}" "${seconds:-?}" \
-        "$why" >"$work/$name.line"
+    printf 'check %s: %s (states %s, depth %s, %s s%s)\n' "$verdict" "$name" "${states:-?}" "${depth:-?}" \
+        "${seconds:-?}" "$why" >"$work/$name.line"
     mv pan.txt "$work/$name.txt"
 }
 
 # The case's options become -D; its trail is what the model's own lines say.
 trail() {
-    local name=$1 model=$3
+    local name=$1 kind=$2 model=$3 flags=()
     shift 3
+    flags=("${@/#/-D}")
+    [ "$kind" != mutant ] || flags+=(-DBREADTH)
     cd "$work/$name" || return
     [ -f "$model.pml.trail" ] || return 0
-    spin -t -T -DBREADTH "${@/#/-D}" "$model.pml" 2>&1 | sed -nE '/^#processes|^spin: trail/q; /^spin: /!p' |
-        grep -vE '^ *$'
+    spin -t -T "${flags[@]}" "$model.pml" 2>&1 | sed -nE '/^#processes|^spin: trail/q; /^spin: /!p'
     grep -m 1 'pan:1:' "$work/$name.txt"
 }
 
