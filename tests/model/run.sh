@@ -34,7 +34,7 @@ build() {
         flags+=(-DBREADTH)
         search=(-DBFS -O0)
         ;;
-    deep) search=(-DCOLLAPSE -O2) ;;
+    deep) memory=2900 ;;
     esac
     cp "$source"/*.pml "$source"/*.inc . &&
         spin -a "${flags[@]}" "$model.pml" >spin.txt 2>&1 &&
@@ -54,6 +54,7 @@ explore() {
         return
     fi
     cd "$work/$name" || return
+    [ "$kind" != deep ] || limit=900
     timeout -k 5 "$limit" ./pan -m100000 -w22 >pan.txt 2>&1
     status=$?
     errors=$(number '.*errors: ([0-9]+).*')
