@@ -158,6 +158,11 @@ suite_folder() {
     node_step 600 "tests/$suite"
 }
 
+# The protocol's rules, explored by spin.
+suite_model() {
+    step checks 900 tests/model/run.sh
+}
+
 suite_fuzz() {
     unrandomize
     step checks 900 tests/fuzz/run.sh 10
@@ -225,7 +230,7 @@ run_suite() {
 
 # Every suite, the quick ones first; folders of tests that this list does not name come before the sanitizers.
 all_suites() {
-    local folder name known=' lint unit clients integration browser fuzz asan tsan '
+    local folder name known=' lint unit clients integration browser model fuzz asan tsan '
     printf '%s\n' lint unit clients integration browser
     for folder in tests/*/; do
         name=$(basename "$folder")
@@ -233,7 +238,7 @@ all_suites() {
             printf '%s\n' "$name"
         fi
     done
-    printf '%s\n' fuzz asan tsan
+    printf '%s\n' model fuzz asan tsan
 }
 
 finish() {

@@ -30,6 +30,7 @@ clang-format-14|clang-format
 valgrind
 prometheus
 shellcheck
+spin
 openssl
 curl
 jq
