@@ -221,6 +221,7 @@ void feed_gap(struct feed *f, struct tc_position from, struct tc_position to, ui
 void feed_lost(struct feed *f) {
     tc_log(TC_LOG_WARN, "a branch of the log was lost: readers start over", TC_LS("gen", f->id));
     struct tc_position seen = f->last;
+    f->behind_ms = 0;
     history_clear(&f->history);
     f->last = (struct tc_position){0, 0};
     f->started = f->ended = f->cancelled = f->failed = f->stalled = false;

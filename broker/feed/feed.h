@@ -62,6 +62,8 @@ struct feed {
     uint64_t read_ms;   /* loop time at which the read under way began */
     uint64_t looked_ms; /* a complete read of the log began then */
 
+    uint64_t behind_ms; /* loop time since which the log has ended before `last`; 0 = it does not */
+
     enum feed_status told; /* to the readers at the head */
     bool restated;         /* a status was told to them at least once */
     bool stalled;          /* no worker is known to live (liveness.c, as the next four) */

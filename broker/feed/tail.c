@@ -91,6 +91,39 @@ static bool first_event(const redisReply *reply, struct tc_reply_entry *first) {
     return false;
 }
 
+/* The log ends before what was read, but on the same branch as far as it goes, and nobody has fenced it: the writer may
+ * write again what a failover lost. It has a lease to do so, in which Redis can be read. */
+static bool may_catch_up(struct feed *f, const redisReply *newest_first) {
+    struct tc_reply_entry newest, event;
+    size_t i;
+    uint64_t now = hub_now_ms(f->hub);
+    if (tc_reply_entry(newest_first, 0, &newest) != 0 || newest.position.attempt > f->last.attempt ||
+        !first_event(newest_first, &event) || tc_position_cmp(event.position, f->last) >= 0 ||
+        history_after(&f->history, event.position, &i) != HISTORY_FOUND)
+        return false;
+    const struct entry *seen = history_at(&f->history, i - 1);
+    if (!tc_str_eq(event.e, (struct tc_str){seen->bytes, seen->len}))
+        return false;
+    if (f->behind_ms == 0)
+        f->behind_ms = now;
+    return now - f->behind_ms < (uint64_t)f->hub->opts.lease_ms;
+}
+
+static void on_newest(void *arg, int err, const redisReply *reply) {
+    struct feed *f = arg;
+    if (feed_call_done(f))
+        return;
+    if (err != 0 || reply->type != REDIS_REPLY_ARRAY || reply->elements == 0) {
+        read_failed(f, NULL);
+    } else if (may_catch_up(f, reply)) {
+        f->again = false;
+        read_done(f);
+    } else {
+        f->reading = f->again = false;
+        feed_lost(f);
+    }
+}
+
 static void on_first(void *arg, int err, const redisReply *reply) {
     struct feed *f = arg;
     if (feed_call_done(f))
@@ -108,11 +141,15 @@ static void on_first(void *arg, int err, const redisReply *reply) {
         read_done(f);
         return;
     }
-    f->reading = f->again = false;
     if (first.position.seq <= f->last.seq || tc_position_cmp(first.position, f->last) < 0) {
-        feed_lost(f);
+        if (tc_redis_command(f->hub->redis, tc_str_from(f->log_key), on_newest, f, "XREVRANGE %s + - COUNT %d",
+                             f->log_key, FIRST_ENTRIES) == 0)
+            f->calls++;
+        else
+            read_done(f);
         return;
     }
+    f->reading = f->again = false;
     /* Trimmed past what was read: told by the hole before the first entry that is left. */
     struct tc_position start = {f->last.attempt, f->last.seq + 1};
     struct tc_position end = {first.position.attempt, first.position.seq - 1};
@@ -144,6 +181,7 @@ static void on_read(void *arg, int err, const redisReply *reply) {
             read_done(f);
         return;
     }
+    f->behind_ms = 0;
     if (reply->elements > 1)
         f->hub->stats.sweeps_found++;
     take_entries(f, reply, 1);

@@ -16,6 +16,7 @@
 #define STALL_MS         30000 /* an answer that makes no progress */
 #define LINGER_MS        2000
 #define TURNING_AWAY_MAX 64 /* peers over the limit that are told so; more are just closed */
+#define SCARCE_MAX       8  /* of them, when the last descriptors are at stake: each holds one while it lingers */
 
 static void maybe_finish(struct http_server *s) {
     if (!s->closing || s->listener_open || s->waits_open || s->alive > 0)
@@ -34,9 +35,9 @@ void server_conn_freed(struct http_server *s) {
 }
 
 /* Tells a peer that there is no room for it, as long as not too many others are being told. */
-static void turn_away(struct http_server *s, int fd, int status, const char *title) {
+static void turn_away(struct http_server *s, int fd, uint64_t others, int status, const char *title) {
     char body[128], answer[384];
-    if (s->turning_away >= TURNING_AWAY_MAX) {
+    if (s->turning_away >= others) {
         (void)close(fd);
         return;
     }
@@ -58,17 +59,17 @@ static void on_accept(void *arg, int fd, const struct sockaddr *peer) {
     s->stats.accepted++;
     if (s->full) {
         s->stats.refused_memory++;
-        turn_away(s, fd, 503, "Service Unavailable");
+        turn_away(s, fd, TURNING_AWAY_MAX, 503, "Service Unavailable");
         return;
     }
     if (s->stats.connections >= (uint64_t)s->opts.max_connections) {
         s->stats.refused_full++;
-        turn_away(s, fd, 503, "Service Unavailable");
+        turn_away(s, fd, TURNING_AWAY_MAX, 503, "Service Unavailable");
         return;
     }
     if (s->opts.max_per_address > 0 && address_enter(&s->addresses, peer, s->opts.max_per_address, &address) < 0) {
         s->stats.refused_address++;
-        turn_away(s, fd, 429, "Too Many Requests");
+        turn_away(s, fd, TURNING_AWAY_MAX, 429, "Too Many Requests");
         return;
     }
     struct http_conn *c = conn_create(s, fd);
@@ -85,7 +86,7 @@ static void on_scarce(void *arg, int fd) {
     struct http_server *s = arg;
     s->stats.accepted++;
     s->stats.refused_descriptors++;
-    turn_away(s, fd, 503, "Service Unavailable");
+    turn_away(s, fd, SCARCE_MAX, 503, "Service Unavailable");
 }
 
 static void on_pause(void *arg) {

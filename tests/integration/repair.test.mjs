@@ -248,6 +248,37 @@ describe("repair", { skip: missing() }, () => {
     });
   }
 
+  test("lost_tail_that_is_written_again_goes_unnoticed", bounded, async () => {
+    const log = await begun();
+    const reader = await watched(log);
+    await reader.wait(at("5-5"));
+    await rewrite(log, base);
+    const sweeps = await metric(h.brokers[0].ops, "tokencast_broker_log_reads_total");
+    await until(async () => (await metric(h.brokers[0].ops, "tokencast_broker_log_reads_total")) > sweeps + 1, "looks");
+    log.offset = 4;
+    await log.text("5-4", "two ");
+    await log.text("5-5", "three ");
+    await log.text("5-6", "four ");
+    await log.done("5-7");
+    await reader.over;
+    assert.equal(reader.text, "one two three four ");
+    assert.equal(reader.of("gap").length, 0);
+    assert.deepEqual(ids(reader).slice(-2), ["5-6", "5-7"]);
+  });
+
+  test("lost_tail_that_nobody_writes_again_is_told_after_a_lease", bounded, async () => {
+    const log = await begun();
+    const reader = await watched(log);
+    await reader.wait(at("5-5"));
+    const begin = Date.now();
+    await rewrite(log, base);
+    await reader.wait((r) => r.of("gap").length > 0, "gap");
+    assert.ok(Date.now() - begin >= LEASE_MS * 0.9);
+    await log.done("5-4");
+    await reader.over;
+    assert.equal(reader.text, "one ");
+  });
+
   test("redis_flushed_and_log_written_anew_is_a_lost_branch", bounded, async () => {
     const log = await begun();
     const reader = await watched(log);
