@@ -84,6 +84,15 @@ static void liveness_seen_by_two_at_once_queues_once(void **state) {
     assert_int_equal(feeds_do(w, "XLEN tc:jobs"), 1);
 }
 
+static void liveness_takes_back_only_the_job_that_was_missed(void **state) {
+    (void)feeds_open(*state, 0, "g", false);
+    /* Another broker has queued it again meanwhile: meta names a job that is not the one missed. */
+    assert_int_equal(feeds_do(*state, "EVAL %s 1 tc:{g}:meta 0-7", LIVENESS_TAKE_BACK), 0);
+    assert_int_equal(feeds_do(*state, "HEXISTS tc:{g}:meta job"), 1);
+    assert_int_equal(feeds_do(*state, "EVAL %s 1 tc:{g}:meta 1-1", LIVENESS_TAKE_BACK), 1);
+    assert_int_equal(feeds_do(*state, "HEXISTS tc:{g}:meta job"), 0);
+}
+
 static void liveness_leaves_a_lost_job_to_a_worker_that_may_live(void **state) {
     struct feed *f = feeds_open(*state, 0, "g", true);
     (void)feeds_do(*state, "DEL tc:jobs");
@@ -140,6 +149,7 @@ int main(void) {
         T(liveness_of_a_job_that_waits_is_queued_or_stalled_by_its_start),
         T(liveness_queues_a_lost_job_again_once),
         T(liveness_seen_by_two_at_once_queues_once),
+        T(liveness_takes_back_only_the_job_that_was_missed),
         T(liveness_leaves_a_lost_job_to_a_worker_that_may_live),
         T(liveness_without_a_request_queues_nothing),
         T(liveness_of_garbage_in_meta_gives_up),
