@@ -167,6 +167,25 @@ static void moved_refreshes_the_map_once_for_many(void **state) {
     assert_string_equal(answer(redis_nodes_key(true)), "2");
 }
 
+static void moved_while_the_map_is_asked_asks_again(void **state) {
+    (void)state;
+    create_up();
+    int asked = nodes->asked + 1;
+    nodes->hold = true;
+    nodes->real = (struct redis_halves){1, 0};
+    assert_string_equal(answer(redis_nodes_key(true)), "0");
+    redis_run_until_cond(&loop, was_asked, &asked);
+    assert_string_equal(answer(redis_nodes_key(true)), "0");
+    redis_nodes_release(nodes); /* which still names the former owner */
+    nodes->told = nodes->real;
+    uint64_t calm = uv_hrtime() + (uint64_t)3000 * 1000000; /* it asks of its own accord after 4 s at the earliest */
+    await_map();
+    assert_true(uv_hrtime() < calm);
+    nodes->heard[1][0] = '\0';
+    assert_string_equal(answer(redis_nodes_key(true)), "0");
+    assert_string_equal(nodes->heard[1], "");
+}
+
 static void moved_to_a_stranger_is_the_callers(void **state) {
     (void)state;
     create_up();
@@ -345,6 +364,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(slots_without_owner_keep_it_down, begin, end),
         cmocka_unit_test_setup_teardown(moved_command_is_repeated_at_the_owner_in_order, begin, end),
         cmocka_unit_test_setup_teardown(moved_refreshes_the_map_once_for_many, begin, end),
+        cmocka_unit_test_setup_teardown(moved_while_the_map_is_asked_asks_again, begin, end),
         cmocka_unit_test_setup_teardown(moved_to_a_stranger_is_the_callers, begin, end),
         cmocka_unit_test_setup_teardown(redirected_in_circles_gives_up, begin, end),
         cmocka_unit_test_setup_teardown(ask_is_for_one_command, begin, end),

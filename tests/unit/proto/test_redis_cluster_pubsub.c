@@ -151,6 +151,29 @@ static void map_that_lags_is_asked_again(void **state) {
     close_link();
 }
 
+static void ended_by_the_server_without_a_move_subscribes_again(void **state) {
+    (void)state;
+    struct redis_ear a = {.ready = 0};
+    create_up();
+    redis_ear_listen(r, &a, redis_nodes_key(true));
+    redis_ear_await(&loop, &a.ready, 1);
+    tell(1, "sunsubscribe", redis_nodes_key(true), "0");
+    redis_ear_await(&loop, &a.ready, 2);
+    close_link();
+}
+
+static void refused_by_an_owner_that_has_its_slot_back_subscribes_again(void **state) {
+    (void)state;
+    struct redis_ear a = {.ready = 0};
+    create_up();
+    nodes->real.high = 0;
+    redis_ear_listen(r, &a, redis_nodes_key(true));
+    redis_run_for(&loop, 20);
+    nodes->real.high = 1;
+    redis_ear_await(&loop, &a.ready, 1);
+    close_link();
+}
+
 static void cluster_down_is_waited_for_on_the_same_link(void **state) {
     (void)state;
     struct redis_ear a = {.ready = 0};
@@ -204,6 +227,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(slot_given_away_moves_the_subscription, begin, end),
         cmocka_unit_test_setup_teardown(subscribing_at_a_former_owner_moves_on, begin, end),
         cmocka_unit_test_setup_teardown(map_that_lags_is_asked_again, begin, end),
+        cmocka_unit_test_setup_teardown(ended_by_the_server_without_a_move_subscribes_again, begin, end),
+        cmocka_unit_test_setup_teardown(refused_by_an_owner_that_has_its_slot_back_subscribes_again, begin, end),
         cmocka_unit_test_setup_teardown(cluster_down_is_waited_for_on_the_same_link, begin, end),
         cmocka_unit_test_setup_teardown(lost_node_is_subscribed_again, begin, end),
         cmocka_unit_test_setup_teardown(unsubscribe_while_homeless_leaves_nothing, begin, end),

@@ -33,8 +33,7 @@ static void say_range(struct redis_fake_peer *p, int first, int last, int node) 
 }
 
 static void say_slots(struct redis_fake_peer *p) {
-    struct redis_nodes *n = nodes_of(p);
-    n->asked++;
+    const struct redis_nodes *n = nodes_of(p);
     sayf(p, "*%d\r\n", (n->told.low >= 0) + (n->told.high >= 0));
     if (n->told.low >= 0)
         say_range(p, 0, TC_SLOTS / 2 - 1, n->told.low);
@@ -94,7 +93,11 @@ static void on_command(struct redis_fake_peer *p, const redisReply *command) {
     struct redis_nodes *n = nodes_of(p);
     char *heard = n->heard[index_of(p)];
     if (redis_fake_is(command, "CLUSTER")) {
-        say_slots(p);
+        n->asked++;
+        if (n->hold)
+            n->held = p;
+        else
+            say_slots(p);
         return;
     }
     if (redis_fake_is(command, "SENTINEL")) {
@@ -152,6 +155,11 @@ void redis_nodes_stop(struct redis_nodes *n) {
 void redis_nodes_cut(struct redis_nodes *n, int node) {
     for (struct redis_fake_peer *p = n->node[node].peers; p; p = p->next)
         redis_fake_reset(p);
+}
+
+void redis_nodes_release(struct redis_nodes *n) {
+    n->hold = false;
+    say_slots(n->held);
 }
 
 const char *redis_nodes_key(bool high) {

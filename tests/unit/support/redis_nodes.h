@@ -18,6 +18,8 @@ struct redis_nodes {
     struct redis_halves real;     /* decides between an answer and MOVED */
     struct redis_halves told;     /* what CLUSTER SLOTS says */
     int asked;                    /* CLUSTER SLOTS, SENTINEL */
+    bool hold;                    /* CLUSTER SLOTS is answered only by redis_nodes_release */
+    struct redis_fake_peer *held; /* who waits for it */
     int ask;                      /* commands with keys that are not after ASKING get ASK to this node; -1: none do */
     bool asking;
     bool circle;               /* nodes 0 and 1 name each other */
@@ -32,6 +34,8 @@ struct redis_nodes {
 void redis_nodes_start(struct redis_nodes *n, uv_loop_t *loop);
 void redis_nodes_stop(struct redis_nodes *n);
 void redis_nodes_cut(struct redis_nodes *n, int node); /* resets its connections */
+
+void redis_nodes_release(struct redis_nodes *n);
 
 /* "k<i>": the first such key in the half. */
 const char *redis_nodes_key(bool high);
