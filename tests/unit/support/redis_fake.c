@@ -111,7 +111,7 @@ static void on_connection(uv_stream_t *listener, int status) {
     uv_tcp_init(listener->loop, &p->tcp);
     p->tcp.data = p;
     assert_int_equal(uv_accept(listener, (uv_stream_t *)&p->tcp), 0);
-    assert_int_equal(uv_tcp_nodelay(&p->tcp, 1), 0); /* answers in several writes must not wait for each other */
+    assert_int_equal(uv_tcp_nodelay(&p->tcp, p->fake->nodelay), 0);
     assert_int_equal(uv_read_start((uv_stream_t *)&p->tcp, on_alloc, on_read), 0);
 }
 

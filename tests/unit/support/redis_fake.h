@@ -26,7 +26,8 @@ struct redis_fake {
     int port;
     char url[64];
     int accepted;
-    bool silent; /* does not even parse what it gets */
+    bool silent;  /* does not even parse what it gets */
+    bool nodelay; /* an answer in several writes comes at once */
     bool stopped;
     struct redis_fake_peer *peers;
     /* NULL = greets (PONG to PING, OK to the rest). */

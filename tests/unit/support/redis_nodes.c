@@ -139,6 +139,7 @@ void redis_nodes_start(struct redis_nodes *n, uv_loop_t *loop) {
     for (int i = 0; i < REDIS_NODES; i++) {
         n->node[i].on_command = on_command;
         n->node[i].arg = n;
+        n->node[i].nodelay = true;
         redis_fake_start(&n->node[i], loop);
     }
     n->real = n->told = (struct redis_halves){0, 1};
