@@ -51,7 +51,7 @@ async function metric(program, name) {
 
 /**
  * A reader that trusts nobody: a piece must begin exactly where the text ends, positions rise, and nothing follows the
- * end. An attempt cuts to what it keeps.
+ * end. An attempt cuts to what it keeps. A burst after an outage is merged for it, not left out.
  */
 class Reader {
   rows = [];
