@@ -75,7 +75,7 @@ static void on_settled(struct join *j, struct http_conn *conn, struct feed *f, i
         api_unavailable(op->api, conn, "This broker is shutting down.");
     else if (err != 0)
         api_unavailable(op->api, conn, "The generation could not be looked up in time.");
-    else if (f->ended && p->has_after && tc_position_cmp(p->after, f->last) == 0)
+    else if (f->ended && (p->after_now || (p->has_after && tc_position_cmp(p->after, f->last) == 0)))
         http_reply(conn, 204, NULL, NULL, (struct tc_str){NULL, 0}); /* stops EventSource */
     else if (p->wait_ms >= 0)
         poll_start(op->api, conn, f, p);

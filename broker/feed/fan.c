@@ -148,6 +148,11 @@ void fan_restart(struct fan *f, struct tc_position pos) {
     fan_touch(f);
 }
 
+void fan_prime(struct fan *f) {
+    for (struct track *t = f->tracks; t != NULL && f->source.prime != NULL; t = t->next)
+        f->source.prime(f->source.arg, t);
+}
+
 void fan_each_sub(struct fan *f, void (*cb)(struct sub *s, void *arg), void *arg) {
     for (struct track *t = f->tracks; t != NULL; t = t->next)
         for (uint32_t i = t->sub_count; i > 0; i--)

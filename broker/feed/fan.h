@@ -46,6 +46,8 @@ void fan_heartbeat(struct fan *f, uint64_t now_ms); /* to the tracks that were q
 void fan_retire(struct fan *f, uint64_t now_ms);
 /* The branch that everybody is on, up to `pos`, was lost: each is told and starts over in a catch-up of its own. */
 void fan_restart(struct fan *f, struct tc_position pos);
+/* The source has been read anew: paced tracks hold back what those who catch up now hold back. */
+void fan_prime(struct fan *f);
 void fan_each_sub(struct fan *f, void (*cb)(struct sub *s, void *arg), void *arg);
 
 /* Visits up to `budget` subscribers; returns true while some are left for the next turn. */

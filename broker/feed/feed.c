@@ -195,6 +195,8 @@ void feed_settle(struct feed *f, int err) {
     f->state = err == 0 ? FEED_READY : FEED_FAILED;
     f->quiet_ms = f->event_ms = hub_now_ms(f->hub);
     f->fan.ended = f->ended;
+    if (err == 0)
+        fan_prime(&f->fan);
     if (err != 0 || f->ended)
         tail_stop(f);
     status_update(f);

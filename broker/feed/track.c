@@ -161,7 +161,8 @@ static int release_held(struct track *t) {
 }
 
 int track_control(struct track *t, const char *type, struct tc_str json, unsigned retry_ms) {
-    int err = release_held(t);
+    /* A status is about no position, and those who join now hold the same text back themselves. */
+    int err = strcmp(type, "status") == 0 ? 0 : release_held(t);
     if (err != 0)
         return err;
     tc_buf_reset(&t->scratch);

@@ -121,17 +121,19 @@ static size_t free_slots(void *arg) {
     return slots > w->busy_slots ? slots - w->busy_slots : 0;
 }
 
-static bool is_running(const struct worker *w, const char *gen) {
+static bool is_running(const struct worker *w, const char *job) {
     for (struct tc_list *node = w->runs.next; node != &w->runs; node = node->next)
-        if (strcmp(TC_CONTAINER_OF(node, struct job_run, node)->gen, gen) == 0)
+        if (strcmp(TC_CONTAINER_OF(node, struct job_run, node)->job, job) == 0)
             return true;
     return false;
 }
 
 static void on_job(void *arg, const char *job, const char *gen, uint64_t deliveries) {
     struct worker *w = arg;
-    if (is_running(w, gen))
-        return; /* our own lease ran out while Redis was away, or a duplicate: looked at again when it is idle */
+    if (is_running(w, job))
+        return; /* our own lease ran out while Redis was away: looked at again when it is idle */
+    /* Another job of the same generation is looked at: which of them is meta.job, and which a duplicate to be dropped,
+     * only meta says. */
     struct job_run *run = calloc(1, sizeof(*run));
     if (!run)
         return;
