@@ -33,7 +33,7 @@ static bool ends_with_assistant(const json_t *request) {
 
 static size_t without_white_end(struct tc_str said) {
     size_t n = said.n;
-    while (n > 0 && memchr(" \t\r\n\v\f", said.p[n - 1], 6))
+    while (n > 0 && said.p[n - 1] && strchr(" \t\r\n\v\f", said.p[n - 1]))
         n--;
     return n;
 }
