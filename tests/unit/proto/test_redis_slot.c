@@ -6,6 +6,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -106,8 +107,8 @@ static void map_leaves_nonsense_out(void **state) {
     };
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         char bytes[256];
-        strcpy(bytes, "*1\r\n");
-        struct tc_slot_map *map = read_map(strcat(bytes, bad[i]));
+        snprintf(bytes, sizeof(bytes), "*1\r\n%s", bad[i]);
+        struct tc_slot_map *map = read_map(bytes);
         assert_non_null(map);
         assert_int_equal(map->count, 0);
         assert_int_equal(map->owner[0], TC_NO_NODE);
@@ -120,7 +121,7 @@ static void map_leaves_nonsense_out(void **state) {
 
 static bool redirected(struct tc_redirect *to, const char *text) {
     char copy[512];
-    strcpy(copy, text);
+    snprintf(copy, sizeof(copy), "%s", text);
     const redisReply reply = {.type = REDIS_REPLY_ERROR, .str = copy, .len = strlen(copy)};
     return tc_redirect_read(to, &reply, &asked);
 }
@@ -168,7 +169,7 @@ static void redirect_malformed_is_none(void **state) {
             fail_msg("\"%s\"", bad[i]);
     char text[400] = "MOVED 1 ";
     memset(text + 8, 'a', 300);
-    strcpy(text + 308, ":1");
+    memcpy(text + 308, ":1", 3);
     assert_false(redirected(&to, text)); /* longer than its field */
 }
 

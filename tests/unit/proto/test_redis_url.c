@@ -135,9 +135,10 @@ static void url_has_a_bound_on_seeds(void **state) {
     (void)state;
     char text[128] = "redis+cluster://a";
     for (int i = 1; i < TC_REDIS_SEEDS; i++)
-        strcat(text, ",a");
+        memcpy(text + strlen(text), ",a", 3);
     assert_int_equal(parsed(text).seed_count, TC_REDIS_SEEDS);
-    assert_int_equal(refused(strcat(text, ",a")), TC_ERANGE);
+    memcpy(text + strlen(text), ",a", 3);
+    assert_int_equal(refused(text), TC_ERANGE);
 }
 
 static void url_malformed_is_refused(void **state) {
