@@ -1,0 +1,82 @@
+// One redis-server with an append-only file, on a Unix socket: what it acknowledged survives kill -9.
+import { mkdirSync } from "node:fs";
+import path from "node:path";
+
+import { Program, sleep } from "./program.mjs";
+import { Resp, once } from "./resp.mjs";
+
+export class RedisSingle {
+  lossy = false; // acknowledged entries are never lost
+  faults = [
+    ["redis-kill", 2],
+    ["redis-stop", 2],
+    ["redis-clients-normal", 2],
+    ["redis-clients-pubsub", 2],
+  ];
+
+  constructor(dir, random) {
+    this.dir = path.join(dir, "redis");
+    this.fsync = random.pick(["everysec", "always"]);
+    mkdirSync(this.dir, { recursive: true });
+    // A path of a Unix socket has at most 107 bytes: the folder's own may be longer.
+    this.socket = path.join(dir, "r.sock");
+    this.url = `unix://${this.socket}`;
+  }
+
+  #run() {
+    const args = ["--port", "0", "--unixsocket", this.socket, "--dir", this.dir, "--save", ""];
+    args.push("--appendonly", "yes", "--appendfsync", this.fsync, "--maxmemory-policy", "noeviction");
+    this.server = new Program("redis", path.join(this.dir, "redis.log"), "redis-server", args);
+  }
+
+  async #ready() {
+    const deadline = Date.now() + 30000;
+    for (;;) {
+      try {
+        if ((await once({ path: this.socket }, "PING")) === "PONG") return;
+      } catch (error) {
+        if (this.server.exited || Date.now() > deadline) throw error;
+      }
+      await sleep(50);
+    }
+  }
+
+  async start() {
+    this.#run();
+    await this.#ready();
+  }
+
+  programs() {
+    return [this.server];
+  }
+
+  /** One of `faults`; resolves once it is over. `ms`: for those that last. */
+  async fault(name, ms) {
+    if (name === "redis-kill") {
+      await this.server.end("SIGKILL");
+      await sleep(ms / 4);
+      this.#run();
+      await this.#ready();
+    } else if (name === "redis-stop") {
+      this.server.pause();
+      await sleep(ms);
+      this.server.resume();
+    } else {
+      await once({ path: this.socket }, "CLIENT", "KILL", "TYPE", name.split("-").at(-1), "SKIPME", "yes");
+    }
+  }
+
+  /** [[id, entry bytes]] of a stream. */
+  async stream(key) {
+    const redis = await Resp.connect({ path: this.socket });
+    try {
+      return (await redis.command("XRANGE", key, "-", "+")).map(([id, fields]) => [String(id), fields[1]]);
+    } finally {
+      redis.close();
+    }
+  }
+
+  async stop() {
+    await this.server?.end("SIGKILL");
+  }
+}
