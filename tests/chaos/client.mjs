@@ -114,6 +114,7 @@ export class Client {
   #request(url, headers, row, cut, over) {
     const conn = this.connections.push(row) - 1;
     const request = http.get(url, { headers, agent: false });
+    this.row = row;
     let timer = setTimeout(() => request.destroy(new Error("quiet")), QUIET_MS);
     this.request = request;
     const finish = () => {
@@ -136,13 +137,14 @@ export class Client {
       response.on("data", (chunk) => {
         clearTimeout(timer);
         if (!this.paused) timer = setTimeout(() => request.destroy(new Error("quiet")), QUIET_MS);
+        if (row.cut) return; // what the parser had already
         const room = cut - row.bytes;
         row.bytes += chunk.length;
         if (row.status === 200) this.#take(conn, parser.feed(decoder.decode(chunk.subarray(0, room), { stream: true })));
-        if (chunk.length >= room) request.destroy();
+        if (chunk.length >= room) this.cut();
         else if (this.random.chance(this.habits.sleepy)) this.sleep(this.random.int(200, 2500));
       });
-      response.on("end", () => (row.end = "complete"));
+      response.on("end", () => (row.end = row.cut ? "cut" : "complete"));
       response.on("error", (error) => (row.error = error.code ?? error.message));
       response.on("close", finish);
     });
@@ -171,7 +173,9 @@ export class Client {
 
   /** Ends the connection of now, as a bad network would. */
   cut() {
-    this.request?.destroy();
+    if (!this.request) return;
+    this.row.cut = true;
+    this.request.destroy();
   }
 
   history() {
