@@ -219,7 +219,9 @@ class Judge {
     const key = keyOf(data);
     const same = (entry) => entry.event.type === "delta" && keyOf(entry.event) === key;
     const until = data.offset + data.text.length;
-    const behind = events.slice(0, at + 1).findLast(same);
+    const mine = (entry) => entry?.pos.attempt === events[at].pos.attempt;
+    const last = events.slice(0, at + 1).findLast(same);
+    const behind = mine(last) ? last : undefined; // another attempt may have begun with the same words
     const ahead = events.find((entry, i) => i > at && same(entry));
     const fits = (entry) => entry && entry.epoch.text.slice(data.offset, until) === data.text && entry.epoch.text.length >= until;
     const entry = [behind, ahead].find(fits);
@@ -232,6 +234,7 @@ class Judge {
       this.say(data.offset > have ? "lost" : "doubled", row.id, `text from ${data.offset} where ${have} were there`);
     if (entry === behind && until < behind.end) this.say("lost", row.id, `text up to ${until}, the position says ${behind.end}`);
     this.epochs.set(key, entry.epoch);
+    if (data.offset > have) this.fold.texts.set(key, entry.epoch.text.slice(0, data.offset)); // said once
     this.fresh = false;
     const covered = new Set();
     for (let i = this.next; i < at; i++) if (same(events[i]) && events[i].epoch === entry.epoch) covered.add(i);
