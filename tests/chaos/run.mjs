@@ -23,10 +23,11 @@ export function report({ options, world, seconds }) {
   const list = (object) => Object.entries(object).sort().map(([name, n]) => `${name} ${n}`).join(", ") || "none";
   const faults = Object.values(counts.faults).reduce((sum, n) => sum + n, 0);
   return [
-    `seed ${options.seed}, redis ${options.redis}, ${seconds} s`,
+    `seed ${options.seed}, redis ${options.redis}${world.redis.lossy ? " (may lose a tail)" : ""}, ${seconds} s`,
     `faults ${faults}: ${list(counts.faults)}${counts.skipped ? ` (${counts.skipped} found nothing to befall)` : ""}`,
     `generations ${counts.generations}: ${list(counts.ends)}; later attempts ${counts.attempts}`,
-    `clients ${counts.clients}: ${counts.events} events, ${counts.gaps} gaps, ${counts.reconnects} reconnects, ${counts.bytes} bytes`,
+    `clients ${counts.clients}: ${counts.events} events, ${counts.gaps} gaps (${counts.lost} of lost branches), ${counts.reconnects} reconnects, ${counts.bytes} bytes`,
+    ...(counts.excused ? [`ends that were shown and lost with their worker: ${counts.excused} (the exception of the protocol)`] : []),
     `connections refused or left: ${list(counts.trouble)}`,
     findings.length === 0 ? "verdict: the promises held" : `verdict: ${findings.length} findings`,
     ...Object.entries(Object.groupBy?.(findings, ({ name }) => name) ?? {}).map(([name, all]) => `  ${name}: ${all.length}`),

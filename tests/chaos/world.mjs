@@ -95,7 +95,7 @@ const FAULTS = [
 export class World {
   findings = [];
   programs = [];
-  counts = { faults: {}, skipped: 0, generations: 0, clients: 0, events: 0, gaps: 0, attempts: 0, reconnects: 0, bytes: 0, ends: {}, trouble: {} };
+  counts = { faults: {}, skipped: 0, generations: 0, clients: 0, events: 0, gaps: 0, attempts: 0, excused: 0, lost: 0, reconnects: 0, bytes: 0, ends: {}, trouble: {} };
   generations = new Map();
   failed = []; // what to keep of generations that were not right
   deadline = Infinity;
@@ -202,7 +202,9 @@ export class World {
     const histories = clients.map((client) => client.history());
     const found = judgeLog(log, { text: spec.text, reasons: spec.reasons });
     for (const history of histories) {
-      found.push(...judge(history, log, { lossy: this.redis.lossy }));
+      const its = judge(history, log, { lossy: this.redis.lossy });
+      this.counts.excused += its.filter(({ excused }) => excused).length;
+      found.push(...its.filter(({ excused }) => !excused));
       this.#count(history);
     }
     this.counts.attempts += Math.max(0, log.attempts - 1);
@@ -215,6 +217,7 @@ export class World {
   #count({ events, connections, trouble }) {
     const { counts } = this;
     counts.events += events.filter(({ id }) => id !== null).length;
+    counts.lost += events.filter(({ type, data }) => type === "gap" && data.includes('"lost"')).length;
     counts.gaps += events.filter(({ type }) => type === "gap").length;
     counts.reconnects += Math.max(0, connections.length - 1);
     for (const { bytes } of connections) counts.bytes += bytes;
