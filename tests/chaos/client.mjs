@@ -59,10 +59,14 @@ export class Client {
   paused = false;
   naps = 0;
 
-  /** habits: {form, delay, hop, cuts, cutBytes, sleepy, leavesAfter}; pool(): the addresses of brokers now;
+  /** habits: {form, delay, hop, cuts, cutBytes, sleepy, nap, leavesAfter}; pool(): the addresses of brokers now;
    * limit(): when the run gives everybody up. */
   constructor({ name, gen, policy, habits, pool, random, limit }) {
     Object.assign(this, { name, gen, policy, habits, pool, random, limit });
+  }
+
+  get path() {
+    return `/v1/generations/${this.gen}/events`;
   }
 
   #query() {
@@ -95,7 +99,7 @@ export class Client {
     if (!base) return void (await sleep(200));
     const { after, query, headers } = this.#query();
     const accept = this.habits.form === "ndjson" ? "application/x-ndjson" : "text/event-stream";
-    const url = `${base}/v1/generations/${this.gen}/events?${query}`;
+    const url = `${base}${this.path}?${query}`;
     const row = { after, at: Date.now(), base, status: 0, end: "cut", bytes: 0 };
     const cut = this.random.chance(this.habits.cuts) ? this.random.int(1, this.habits.cutBytes) : Infinity;
     await new Promise((over) => this.#request(url, { ...headers, accept }, row, cut, over));
@@ -142,7 +146,7 @@ export class Client {
         row.bytes += chunk.length;
         if (row.status === 200) this.#take(conn, parser.feed(decoder.decode(chunk.subarray(0, room), { stream: true })));
         if (chunk.length >= room) this.cut();
-        else if (this.random.chance(this.habits.sleepy)) this.sleep(this.random.int(200, 2500));
+        else if (this.random.chance(this.habits.sleepy)) this.sleep(this.random.int(...(this.habits.nap ?? [200, 2500])));
       });
       response.on("end", () => (row.end = row.cut ? "cut" : "complete"));
       response.on("error", (error) => (row.error = error.code ?? error.message));
@@ -155,14 +159,17 @@ export class Client {
     for (const { id, type, data } of rows) {
       this.events.push({ at, conn, id, type, data });
       if (id !== null) this.lastId = id;
-      if (type === "done") this.end = "done";
-      if (type === "gap" && data.includes('"lost"')) this.lost = true;
+      this.seen(type, data);
     }
+  }
+
+  seen(type) {
+    if (type === "done") this.end = "done";
   }
 
   /** Stops reading for a while: what comes fills the kernel, then the broker. */
   sleep(ms) {
-    if (this.paused || this.naps++ > 12) return; // a run must come to its end
+    if (this.paused || this.naps++ > 6) return; // a run must come to its end
     this.paused = true;
     this.response?.pause();
     setTimeout(() => {
@@ -181,5 +188,22 @@ export class Client {
   history() {
     const { name, gen, policy, end, connections, events, trouble } = this;
     return { name, gen, policy, end, connections, events, trouble };
+  }
+}
+
+/** A reader of a room: one stream for all its generations, until it is told that it has seen enough. */
+export class RoomClient extends Client {
+  over = new Set(); // generations whose end it has got
+  leftOut = new Set();
+
+  get path() {
+    return `/v1/channels/${this.gen}/events`;
+  }
+
+  seen(type, text) {
+    if (type !== "done" && type !== "status") return;
+    const data = JSON.parse(text);
+    if (type === "done") this.over.add(data.generation);
+    else if (data.state === "left_out") this.leftOut.add(data.generation);
   }
 }

@@ -9,12 +9,12 @@ function textOf(random, tokens) {
 
 /** A generation to start: {kind, key, body, text, reasons, cancelAfter}. */
 export function generationSpec(random, number, seed) {
-  const kind = random.weighted([["plain", 8], ["quick", 2], ["slow", 2], ["fat", 1], ["thinking", 2], ["tool", 1]]);
+  const kind = random.weighted([["plain", 8], ["quick", 2], ["slow", 2], ["fat", 2], ["thinking", 2], ["tool", 1]]);
   const shape = {
     plain: () => [random.int(100, 600), random.int(40, 150)],
     quick: () => [random.int(1, 60), 2000],
     slow: () => [random.int(20, 60), random.int(5, 12)],
-    fat: () => [random.int(6000, 12000), random.int(1500, 3000)],
+    fat: () => [random.int(8000, 20000), random.int(2000, 4000)],
     thinking: () => [random.int(50, 200), 80],
     tool: () => [random.int(20, 100), 80],
   }[kind];
@@ -28,7 +28,9 @@ export function generationSpec(random, number, seed) {
   const reasons = [kind === "tool" ? "tool_calls" : "stop"];
   if (crash === "fail") reasons.push("error");
   if (leaves || cancel) reasons.push("cancelled");
-  const body = { model: "replay", prompt: "x", options, on_crash: crash, channel: `room${random.int(0, 3)}` };
+  const body = { model: "replay", prompt: "x", options, on_crash: crash };
+  const room = random.int(0, 2);
+  if (kind !== "fat") body.channel = `room${room}`; // a room's readers keep all that they got until the end
   if (leaves) body.on_abandon = { cancel_after_ms: random.int(1500, 4000) };
   return { kind, key: `chaos-${seed}-${number}`, body, text: options.text, reasons, cancelAfter: cancel ? random.int(0, 5000) : null };
 }
@@ -47,7 +49,8 @@ export function readerSpec(random, kind) {
     hop: random.chance(0.4),
     cuts: random.pick([0, 0, 0.2, 0.7]),
     cutBytes: random.pick([400, 4000, 60000]),
-    sleepy: slow ? 0.05 : random.chance(0.2) ? 0.01 : 0,
+    sleepy: slow ? 0.3 : random.chance(0.2) ? 0.01 : 0,
+    nap: slow ? [1500, 5000] : [200, 2500],
     leavesAfter: random.int(0, 3),
   };
   return { policy, habits };

@@ -6,10 +6,11 @@ import path from "node:path";
 import { fileURLToPath } from "node:url";
 
 import { judge } from "./checker.mjs";
-import { Client } from "./client.mjs";
+import { Client, RoomClient } from "./client.mjs";
 import { Log, judgeLog } from "./log.mjs";
 import { decode } from "./msgpack.mjs";
 import { Program, readyLine, sleep } from "./program.mjs";
+import { generationsIn, historyOf } from "./room.mjs";
 import { generationSpec, readerSpec } from "./spec.mjs";
 
 const HERE = path.dirname(fileURLToPath(import.meta.url));
@@ -97,6 +98,7 @@ export class World {
   programs = [];
   counts = { faults: {}, skipped: 0, generations: 0, clients: 0, events: 0, gaps: 0, attempts: 0, excused: 0, lost: 0, reconnects: 0, bytes: 0, ends: {}, trouble: {} };
   generations = new Map();
+  inRooms = []; // {gen, channel}
   failed = []; // what to keep of generations that were not right
   deadline = Infinity;
   stopping = false;
@@ -157,6 +159,7 @@ export class World {
     const answer = await this.#post("/v1/generations", JSON.stringify(spec.body), { "idempotency-key": spec.key });
     if (!answer) return;
     const gen = answer.id;
+    if (spec.body.channel) this.inRooms.push({ gen, channel: spec.body.channel, at: Date.now() });
     const clients = readers.map(({ policy, habits }, i) => new Client({
       name: `g${number}c${i}`, gen, policy, habits, pool: this.pool, random: random.fork(), limit: () => this.deadline,
     }));
@@ -222,6 +225,51 @@ export class World {
     counts.reconnects += Math.max(0, connections.length - 1);
     for (const { bytes } of connections) counts.bytes += bytes;
     for (const [reason, n] of Object.entries(trouble)) counts.trouble[reason] = (counts.trouble[reason] ?? 0) + n;
+  }
+
+  /** Two readers of every room, from before its first generation to the end of the last. */
+  #enterRooms() {
+    const random = this.random.fork();
+    this.rooms = [0, 1, 2, 0, 1, 2].map((room, i) => new RoomClient({
+      name: `room${room}-${i}`,
+      gen: `room${room}`,
+      policy: {},
+      habits: { form: i % 2 ? "ndjson" : "sse", hop: i > 2, cuts: random.pick([0, 0.3]), cutBytes: 30000, sleepy: 0 },
+      pool: this.pool,
+      random: random.fork(),
+      limit: () => this.deadline,
+    }));
+    return Promise.all(this.rooms.map((room) => room.run()));
+  }
+
+  /** Every generation of a room has to come to its readers, as whole as to its own. */
+  async #leaveRooms() {
+    for (const room of this.rooms) {
+      // Before its first position a reader that is cut off cannot say where it was.
+      const since = room.events.find(({ id }) => id !== null)?.at ?? Infinity;
+      const all = this.inRooms.filter(({ channel, at }) => channel === room.gen && at >= since).map(({ gen }) => gen);
+      const missing = () => all.filter((gen) => !room.over.has(gen) && !room.leftOut.has(gen));
+      while (missing().length > 0 && Date.now() < this.deadline) await sleep(100);
+      room.end ??= missing().length > 0 ? "limit" : "done";
+      room.cut();
+      for (const gen of missing().slice(0, 5)) this.find("no-end", "a room's reader did not get the end", { client: room.name, gen });
+      await this.#judgeRoom(room);
+    }
+  }
+
+  async #judgeRoom(room) {
+    const kept = [];
+    for (const gen of generationsIn(room)) {
+      if (room.leftOut.has(gen)) continue;
+      const log = await this.#log(gen);
+      const history = historyOf(room, log);
+      const found = judge(history, log, { lossy: this.redis.lossy }).filter(({ name, excused }) => !excused && name !== "no-end");
+      for (const one of found.slice(0, 5)) this.find(one.name, one.what, one);
+      if (found.length > 0) kept.push({ found, history, log: log.entries });
+    }
+    this.#count(room);
+    this.counts.clients += 1;
+    if (kept.length > 0) this.failed.push({ room: room.name, connections: room.connections, kept });
   }
 
   /** Keeps as many generations running as the run has room for, until it is told to stop. */
@@ -297,6 +345,7 @@ export class World {
 
   /** Everything: traffic under faults, then peace until everybody has got the end. */
   async run({ faults, minutes }) {
+    const rooms = this.#enterRooms();
     const traffic = this.traffic();
     await sleep(1000);
     await this.faults(faults, minutes ? Date.now() + minutes * 60000 : null);
@@ -304,6 +353,8 @@ export class World {
     this.stopping = true;
     this.deadline = Date.now() + WIND_DOWN_MS;
     await traffic;
+    await this.#leaveRooms();
+    await rooms;
   }
 
   async stop() {

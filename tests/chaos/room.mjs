@@ -1,0 +1,40 @@
+// A room's stream taken apart into one history a generation, for the checker. The position of such a stream is
+// composite: how far the announcements were read, then `~<generation>:<position>` of each that is not over. Pure.
+
+function parts(id) {
+  const at = new Map();
+  for (const item of (id ?? "").split("~").slice(1)) {
+    const [gen, position] = item.split(":");
+    if (position !== "0-0") at.set(gen, position); // announced, and nothing of it sent yet
+  }
+  return at;
+}
+
+function without(data) {
+  const { generation, ...event } = JSON.parse(data);
+  return { generation, data: JSON.stringify(event) };
+}
+
+/** Of the end of a generation the composite position says nothing any more: it is the log's. */
+function positionOf({ id, type }, generation, log) {
+  if (id === null) return null;
+  return parts(id).get(generation) ?? (type === "done" ? (log.done?.id ?? null) : null);
+}
+
+/** The generations that this reader was shown. */
+export function generationsIn({ events }) {
+  const shown = new Set(events.filter(({ data }) => data.includes('"generation"')).map(({ data }) => without(data).generation));
+  shown.delete(undefined);
+  return shown;
+}
+
+/** What the room's reader got of one generation, as a history of a reader of that one. */
+export function historyOf(client, log) {
+  const { gen } = log;
+  const rows = client.events.filter(({ type, data }) => type !== "generation" && data.includes(gen) && without(data).generation === gen);
+  const last = rows.findLast(({ type }) => type === "done")?.conn ?? client.connections.length - 1;
+  const first = Math.min(rows[0]?.conn ?? 0, last);
+  const connections = client.connections.slice(first, last + 1).map((row) => ({ ...row, after: parts(row.after).get(gen) ?? null, end: "cut" }));
+  const events = rows.map((row) => ({ ...row, conn: row.conn - first, id: positionOf(row, gen, log), data: without(row.data).data }));
+  return { name: client.name, gen, policy: { overflow: "close" }, end: client.end, connections, events };
+}
