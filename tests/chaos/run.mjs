@@ -56,6 +56,15 @@ export async function chaos(options, say = () => {}) {
   const random = new Random(options.seed);
   const redis = await redisOf(options.redis, dir, random.fork());
   const world = new World({ ...options, dir, random, redis, say: (line) => say(`${elapsed()} ${line}`) });
+  // Whoever stops the run does not leave its programs behind.
+  const stopped = (signal) => {
+    for (const program of [...world.programs, ...world.redis.programs()]) program?.signal("SIGKILL");
+    rmSync(dir, { recursive: true, force: true });
+    process.stdout.write(`stopped by ${signal}\n`);
+    process.exit(130);
+  };
+  const signals = ["SIGINT", "SIGTERM", "SIGHUP"];
+  for (const signal of signals) process.on(signal, stopped);
   try {
     await world.start();
     await world.run(options);
@@ -64,6 +73,7 @@ export async function chaos(options, say = () => {}) {
   } finally {
     await world.stop().catch((error) => world.find("world", String(error.stack ?? error)));
   }
+  for (const signal of signals) process.off(signal, stopped);
   const lines = report({ options, world, seconds: elapsed() });
   if (world.findings.length > 0) {
     const out = keep(dir, { options, world, lines });

@@ -5,6 +5,7 @@ import { existsSync } from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 
+import { checkGap, checkSnapshot } from "./afterwards.mjs";
 import { judge } from "./checker.mjs";
 import { Client, RoomClient } from "./client.mjs";
 import { Log, judgeLog } from "./log.mjs";
@@ -199,6 +200,19 @@ export class World {
     }
   }
 
+  /** Asks brokers until one answers: they are being killed meanwhile. */
+  async #ask(check) {
+    for (let tries = 0; ; tries++) {
+      try {
+        const found = await check(this.pool()[tries % this.brokers.length]);
+        if (found.every(({ what }) => !/^(429|503) /.test(what))) return found;
+      } catch (error) {
+        if (Date.now() > this.deadline) throw error;
+      }
+      await sleep(200);
+    }
+  }
+
   async #judge(entry) {
     const { gen, spec, clients } = entry;
     const log = await this.#finalLog(gen);
@@ -209,6 +223,11 @@ export class World {
       this.counts.excused += its.filter(({ excused }) => excused).length;
       found.push(...its.filter(({ excused }) => !excused));
       this.#count(history);
+    }
+    if (log.done) {
+      found.push(...(await this.#ask((base) => checkSnapshot(base, log))));
+      const slow = histories.find(({ events }) => events.some(({ type }) => type === "gap"));
+      if (slow) found.push(...(await this.#ask((base) => checkGap(base, log, slow))));
     }
     this.counts.attempts += Math.max(0, log.attempts - 1);
     this.counts.ends[log.done?.event.reason] = (this.counts.ends[log.done?.event.reason] ?? 0) + 1;
