@@ -18,7 +18,8 @@ export async function checkSnapshot(base, log) {
   if (status !== 200) return say(`${status} ${text.slice(0, 200)}`);
   const snapshot = JSON.parse(text);
   // A broker that Redis has just come back to may not have read the end yet; one that never does is told at the limit.
-  if (snapshot.state === "running" || snapshot.state === "queued") throw new Error(`snapshot of ${log.gen}: ${text.slice(0, 200)}`);
+  if (snapshot.state === "running" || snapshot.state === "queued")
+    throw new Error(`snapshot of ${log.gen}: ${text.slice(0, 200)}`);
   const fold = (key) => log.fold.texts.get(key) ?? "";
   const state = STATES[log.done?.event.reason] ?? "done";
   if (snapshot.state !== state) return say(`state ${snapshot.state}, the log ended ${log.done?.event.reason}`);
@@ -41,9 +42,22 @@ export async function checkGap(base, log, history) {
   const events = new SseParser().feed(text).map((event) => ({ ...event, conn: 0 }));
   if (events.some(({ type }) => type === "bye")) throw new Error("the broker is being ended");
   const policy = { from: after, leaves: true };
-  const client = { name: `${history.name}, its gap`, gen: log.gen, policy, connections: [{ after, status, end: "cut" }], events };
+  const client = {
+    name: `${history.name}, its gap`,
+    gen: log.gen,
+    policy,
+    connections: [{ after, status, end: "cut" }],
+    events,
+  };
   const found = judge(client, log);
   const end = events.findLast(({ id }) => id !== null)?.id;
-  if (end !== to) found.push({ name: "gap-fetch", client: client.name, gen: log.gen, position: to, what: `${status}, ended at ${end}` });
+  if (end !== to)
+    found.push({
+      name: "gap-fetch",
+      client: client.name,
+      gen: log.gen,
+      position: to,
+      what: `${status}, ended at ${end}`,
+    });
   return found;
 }

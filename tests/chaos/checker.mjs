@@ -32,7 +32,8 @@ function includes(include, event) {
   return event.type === "note" ? include.includes("notes") : true;
 }
 
-const joinable = (event) => event.type === "delta" || (event.type === "tool_call" && !event.done && !event.id && !event.name);
+const joinable = (event) =>
+  event.type === "delta" || (event.type === "tool_call" && !event.done && !event.id && !event.name);
 
 class Judge {
   found = [];
@@ -104,7 +105,8 @@ class Judge {
     } else if (row.type === "bye") {
       this.terminal = true;
     } else if (row.type === "done" || row.type === "error") {
-      if (!this.options.gone) this.say("terminal-foreign", null, `${row.type} without a position, and the log is there`);
+      if (!this.options.gone)
+        this.say("terminal-foreign", null, `${row.type} without a position, and the log is there`);
       if (row.type === "done") this.end();
     } else if (!CONTROL.has(row.type)) {
       this.say("garbage", null, `${row.type} without a position`);
@@ -207,8 +209,10 @@ class Judge {
       covered.add(i);
     }
     if (offset !== data.offset) this.say("offset", row.id, `offset ${data.offset}: no piece before it begins there`);
-    else if (text !== pieceOf(data)) this.say("text", row.id, `the log has ${quote(text)}, came ${quote(pieceOf(data))}`);
-    else if (data.at !== events[first].event.at) this.say("changed", row.id, "a joined delta has the time of its first piece");
+    else if (text !== pieceOf(data))
+      this.say("text", row.id, `the log has ${quote(text)}, came ${quote(pieceOf(data))}`);
+    else if (data.at !== events[first].event.at)
+      this.say("changed", row.id, "a joined delta has the time of its first piece");
     if (first < this.next) this.say("doubled", row.id, `holds ${events[first].id} again`);
     return covered;
   }
@@ -223,7 +227,8 @@ class Judge {
     const last = events.slice(0, at + 1).findLast(same);
     const behind = mine(last) ? last : undefined; // another attempt may have begun with the same words
     const ahead = events.find((entry, i) => i > at && same(entry));
-    const fits = (entry) => entry && entry.epoch.text.slice(data.offset, until) === data.text && entry.epoch.text.length >= until;
+    const fits = (entry) =>
+      entry && entry.epoch.text.slice(data.offset, until) === data.text && entry.epoch.text.length >= until;
     const entry = [behind, ahead].find(fits);
     if (!entry) {
       this.say("text", row.id, `${quote(data.text)} is not what the log has at ${data.offset}`);
@@ -232,7 +237,8 @@ class Judge {
     const have = this.fold.length(key);
     if (this.epochs.get(key) === entry.epoch && (data.offset > have || (data.offset < have && !this.fresh)))
       this.say(data.offset > have ? "lost" : "doubled", row.id, `text from ${data.offset} where ${have} were there`);
-    if (entry === behind && until < behind.end) this.say("lost", row.id, `text up to ${until}, the position says ${behind.end}`);
+    if (entry === behind && until < behind.end)
+      this.say("lost", row.id, `text up to ${until}, the position says ${behind.end}`);
     this.epochs.set(key, entry.epoch);
     if (data.offset > have) this.fold.texts.set(key, entry.epoch.text.slice(0, data.offset)); // said once
     this.fresh = false;
@@ -247,7 +253,8 @@ class Judge {
     const from = position(data.from);
     const to = position(data.to);
     if (!from || !to || from.seq > to.seq) return this.say("gap-malformed", data.from, `${data.from} to ${data.to}`);
-    if (data.dropped !== to.seq - from.seq + 1) this.say("gap-count", data.from, `dropped ${data.dropped}, to ${data.to}`);
+    if (data.dropped !== to.seq - from.seq + 1)
+      this.say("gap-count", data.from, `dropped ${data.dropped}, to ${data.to}`);
     if (data.reason === "lost") return this.lostBranch(data);
     if (data.reason === "overflow" && this.policy.overflow && this.policy.overflow !== "drop")
       this.say("gap-unasked", data.from, `overflow=${this.policy.overflow} never drops`);
@@ -340,7 +347,17 @@ export function judge(client, log, options = {}) {
   const last = client.events.at(-1);
   // The exception that protocol.md makes: an end that was shown and then lost, its worker with it.
   if (options.lossy && last?.type === "done" && last.id !== null && !log.index.has(last.id))
-    return [{ name: "terminal-lost", client: client.name, gen: client.gen, conn: last.conn, position: last.id, what: "an end that a failover lost", excused: true }];
+    return [
+      {
+        name: "terminal-lost",
+        client: client.name,
+        gen: client.gen,
+        conn: last.conn,
+        position: last.id,
+        what: "an end that a failover lost",
+        excused: true,
+      },
+    ];
   const judged = new Judge(client, log, options);
   const rows = client.events.map((row, n) => [row, n]);
   for (const [n, connection] of client.connections.entries()) {

@@ -20,7 +20,10 @@ function made(log, rows, more = {}) {
 }
 
 const joined = (log, from, to) => {
-  const text = log.events.slice(from, to + 1).map(({ event }) => event.text).join("");
+  const text = log.events
+    .slice(from, to + 1)
+    .map(({ event }) => event.text)
+    .join("");
   return row(0, { id: log.events[to].id, event: { ...log.events[from].event, text } });
 };
 
@@ -60,7 +63,14 @@ describe("right histories", () => {
   });
 
   test("attempt_restart_and_continue_pass", () => {
-    const restart = begun().delta("The").restart().say({ type: "start", model: "m" }).delta("A").delta(" cat").done().log();
+    const restart = begun()
+      .delta("The")
+      .restart()
+      .say({ type: "start", model: "m" })
+      .delta("A")
+      .delta(" cat")
+      .done()
+      .log();
     passes(whole(restart), restart);
     const goOn = begun().delta("The").delta(" quick").goOn(5).delta("ueer").done().log();
     passes(whole(goOn), goOn);
@@ -75,17 +85,33 @@ describe("right histories", () => {
   });
 
   test("filtered_passes", () => {
-    const log = begun().delta("hm", "reasoning").delta("The").say({ type: "note", kind: "s" }).delta(" fox").tool({ name: "f" }).done().log();
+    const log = begun()
+      .delta("hm", "reasoning")
+      .delta("The")
+      .say({ type: "note", kind: "s" })
+      .delta(" fox")
+      .tool({ name: "f" })
+      .done()
+      .log();
     passes(made(log, [0, 1, 3, 5, 7], { policy: { include: ["text"] } }), log);
-    passes(made(log, [0, 1, row(0, { id: log.events[5].id, event: { ...log.events[3].event, text: "The fox" } }), 7], {
-      policy: { include: ["text"] },
-    }), log);
+    passes(
+      made(log, [0, 1, row(0, { id: log.events[5].id, event: { ...log.events[3].event, text: "The fox" } }), 7], {
+        policy: { include: ["text"] },
+      }),
+      log,
+    );
   });
 
   test("paced_inside_pieces_passes", () => {
     const log = begun().delta("one t").delta("wo").delta(" three").done().log();
-    const piece = (at, text, offset) => row(0, { id: log.events[at].id, event: { ...log.events[2].event, text, offset } });
-    passes(made(log, [0, 1, piece(1, "one ", 0), piece(3, "two ", 4), piece(4, "three", 8), 5], { policy: { pace: "word" } }), log);
+    const piece = (at, text, offset) =>
+      row(0, { id: log.events[at].id, event: { ...log.events[2].event, text, offset } });
+    passes(
+      made(log, [0, 1, piece(1, "one ", 0), piece(3, "two ", 4), piece(4, "three", 8), 5], {
+        policy: { pace: "word" },
+      }),
+      log,
+    );
   });
 
   test("lost_branch_with_failover_passes", () => {
@@ -98,14 +124,23 @@ describe("right histories", () => {
   test("joining_now_passes", () => {
     const log = fox().log();
     const open = control(0, { type: "open", position: log.events[3].id });
-    passes(made(log, [open, 4, 5, 6], { connections: [{ after: "now", status: 200, end: "complete" }], policy: { from: "now" } }), log);
+    passes(
+      made(log, [open, 4, 5, 6], {
+        connections: [{ after: "now", status: 200, end: "complete" }],
+        policy: { from: "now" },
+      }),
+      log,
+    );
   });
 
   test("end_of_a_vanished_log_passes", () => {
     const log = fox().log();
     const end = [control(0, { type: "error", code: "log_gone" }), control(0, { type: "done", reason: "error" })];
     passes(made(log, [0, 1, 2, ...end]), log, { gone: true });
-    assert.deepEqual(names(made(log, [0, 1, 2, 3, 4, 5, 6, ...end]), log).slice(0, 2), ["after-done", "terminal-foreign"]);
+    assert.deepEqual(names(made(log, [0, 1, 2, 3, 4, 5, 6, ...end]), log).slice(0, 2), [
+      "after-done",
+      "terminal-foreign",
+    ]);
   });
 });
 
@@ -127,7 +162,18 @@ describe("wrong histories", () => {
     "gap-malformed": made(log, [0, 1, 2, gap(4, 3), 3, 4, 5, 6], drop),
     "gap-unasked": made(log, [0, 1, 2, gap(3, 4), 5, 6], { policy: { overflow: "merge" } }),
     "gap-kept": made(log, [0, 1, 2, 3, 4, gap(5, 6)], drop),
-    "lost-branch": made(log, [0, 1, control(0, { type: "gap", from: "0-1", to: "37-2", dropped: 2, reason: "lost" }), 0, 1, 2, 3, 4, 5, 6]),
+    "lost-branch": made(log, [
+      0,
+      1,
+      control(0, { type: "gap", from: "0-1", to: "37-2", dropped: 2, reason: "lost" }),
+      0,
+      1,
+      2,
+      3,
+      4,
+      5,
+      6,
+    ]),
     changed: made(log, [0, 1, 2, 3, 4, 5, edit(row(0, log.events[6]), (data) => ({ ...data, reason: "length" }))]),
     "no-end": made(log, [0, 1, 2, 3, 4, 5], { end: "limit", connections: [{ after: null, status: 200, end: "cut" }] }),
     unended: made(log, [0, 1, 2, 3, 4, 5]),
@@ -163,12 +209,18 @@ describe("wrong histories", () => {
 
   test("finding_says_client_generation_position", () => {
     const [finding] = judge(cases.lost, log);
-    assert.deepEqual({ ...finding, what: "" }, { name: "lost", client: "c", gen: "g", conn: 0, position: log.events[3].id, what: "" });
+    assert.deepEqual(
+      { ...finding, what: "" },
+      { name: "lost", client: "c", gen: "g", conn: 0, position: log.events[3].id, what: "" },
+    );
   });
 });
 
 const joined2 = (log, a, b) =>
-  row(0, { id: log.events[b].id, event: { ...log.events[a].event, text: log.events[a].event.text + log.events[b].event.text } });
+  row(0, {
+    id: log.events[b].id,
+    event: { ...log.events[a].event, text: log.events[a].event.text + log.events[b].event.text },
+  });
 
 describe("logs", () => {
   const said = (pen, expect) => judgeLog(pen.log(), expect).map(({ name }) => name);
@@ -181,7 +233,8 @@ describe("logs", () => {
   test("log_without_an_end_is_said", () => assert.deepEqual(said(begun().delta("The")), ["log-end"]));
   test("log_with_two_ends_is_said", () => assert.deepEqual(said(fox().done()), ["log-end"]));
   test("log_with_another_text_is_said", () => assert.deepEqual(said(fox(), { text: "The quick" }), ["log-text"]));
-  test("log_with_another_reason_is_said", () => assert.deepEqual(said(fox(), { reasons: ["cancelled"] }), ["log-reason"]));
+  test("log_with_another_reason_is_said", () =>
+    assert.deepEqual(said(fox(), { reasons: ["cancelled"] }), ["log-reason"]));
   test("log_that_begins_elsewhere_is_said", () => {
     assert.deepEqual(said(new Pen().say({ type: "start" }).done()), ["log-start"]);
   });
@@ -212,7 +265,8 @@ test("messagepack_reads_the_golden_entries", () => {
   for (const name of files) {
     const value = decode(readFileSync(new URL(name, folder)));
     const wanted = JSON.parse(readFileSync(new URL(name.replace(/mp$/, "json"), folder), "utf8"));
-    for (const [key, field] of Object.entries(wanted)) assert.deepEqual(value[key] ?? defaultOf(key), field, `${name}: ${key}`);
+    for (const [key, field] of Object.entries(wanted))
+      assert.deepEqual(value[key] ?? defaultOf(key), field, `${name}: ${key}`);
   }
 });
 

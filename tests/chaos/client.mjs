@@ -87,7 +87,8 @@ export class Client {
     while (this.end === null) {
       if (Date.now() > this.limit()) this.end = "limit";
       else await this.#connect();
-      if (this.end === null && this.policy.leaves && this.connections.length > this.habits.leavesAfter) this.end = "left";
+      if (this.end === null && this.policy.leaves && this.connections.length > this.habits.leavesAfter)
+        this.end = "left";
       if (this.end === null) await sleep(this.random.int(5, 120));
     }
   }
@@ -144,9 +145,11 @@ export class Client {
         if (row.cut) return; // what the parser had already
         const room = cut - row.bytes;
         row.bytes += chunk.length;
-        if (row.status === 200) this.#take(conn, parser.feed(decoder.decode(chunk.subarray(0, room), { stream: true })));
+        if (row.status === 200)
+          this.#take(conn, parser.feed(decoder.decode(chunk.subarray(0, room), { stream: true })));
         if (chunk.length >= room) this.cut();
-        else if (this.random.chance(this.habits.sleepy)) this.sleep(this.random.int(...(this.habits.nap ?? [200, 2500])));
+        else if (this.random.chance(this.habits.sleepy))
+          this.sleep(this.random.int(...(this.habits.nap ?? [200, 2500])));
       });
       response.on("end", () => (row.end = row.cut ? "cut" : "complete"));
       response.on("error", (error) => (row.error = error.code ?? error.message));

@@ -46,7 +46,14 @@ export class Pen {
     this.fence();
     this.lengths = new Map([["text/0", length]]);
     const kept = [{ kind: "text", index: 0, length }];
-    return this.say({ type: "attempt", attempt: this.attempt, try: 2, reason: "lease_expired", mode: "continue", kept });
+    return this.say({
+      type: "attempt",
+      attempt: this.attempt,
+      try: 2,
+      reason: "lease_expired",
+      mode: "continue",
+      kept,
+    });
   }
 
   done(reason = "stop") {
@@ -63,11 +70,22 @@ export const begun = () => new Pen().say({ type: "created", model: "m" }).fence(
 export function randomLog(random) {
   const pen = begun();
   for (let n = random.int(3, 60); n > 0; n--) {
-    const what = random.weighted([["text", 20], ["reasoning", 4], ["note", 1], ["tool", 1], ["restart", 1], ["goOn", 1]]);
+    const what = random.weighted([
+      ["text", 20],
+      ["reasoning", 4],
+      ["note", 1],
+      ["tool", 1],
+      ["restart", 1],
+      ["goOn", 1],
+    ]);
     if (what === "text") pen.delta(random.pick(WORDS));
     else if (what === "reasoning") pen.delta(random.pick(WORDS), "reasoning");
     else if (what === "note") pen.say({ type: "note", kind: "status", text: "…" });
-    else if (what === "tool") pen.tool({ id: `c${n}`, name: "f" }, "").tool({}, '{"a":').tool({}, " 1}");
+    else if (what === "tool")
+      pen
+        .tool({ id: `c${n}`, name: "f" }, "")
+        .tool({}, '{"a":')
+        .tool({}, " 1}");
     else if (what === "restart") pen.restart();
     else pen.goOn(random.int(0, pen.lengths.get("text/0") ?? 0));
   }
@@ -119,7 +137,12 @@ export function randomClient(random, log) {
       }
       while (to + 1 < log.events.length && joins(log.events[to], log.events[to + 1]) && random.chance(0.5)) to++;
       const { event } = log.events[next];
-      const text = event.type === "delta" && log.events.slice(next, to + 1).map(({ event: e }) => pieceOf(e)).join("");
+      const text =
+        event.type === "delta" &&
+        log.events
+          .slice(next, to + 1)
+          .map(({ event: e }) => pieceOf(e))
+          .join("");
       const { id } = log.events[to];
       client.events.push(row(conn, { id, event: text ? { ...event, text } : event }));
       last = id;
@@ -142,35 +165,64 @@ export const SPOILS = {
     return [...events.slice(0, i + 1), events[i], ...events.slice(i + 1)];
   },
   swapped(random, events) {
-    const pairs = events.map((_, i) => i).filter((i) => i > 0 && events[i].id && events[i - 1].id && events[i].conn === events[i - 1].conn);
+    const pairs = events
+      .map((_, i) => i)
+      .filter((i) => i > 0 && events[i].id && events[i - 1].id && events[i].conn === events[i - 1].conn);
     if (pairs.length === 0) return null;
     const i = random.pick(pairs);
     return [...events.slice(0, i - 1), events[i], events[i - 1], ...events.slice(i + 1)];
   },
   phantom(random, events) {
     const i = pickIndex(random, events);
-    return replaced(events, i, { ...events[i], id: `${Number(events[i].id.split("-")[0]) + 1}-${events[i].id.split("-")[1]}` });
+    return replaced(events, i, {
+      ...events[i],
+      id: `${Number(events[i].id.split("-")[0]) + 1}-${events[i].id.split("-")[1]}`,
+    });
   },
   text(random, events) {
-    return editOne(random, events, (data) => data.type === "delta", (data) => ({ ...data, text: `${data.text.slice(0, -1)}#` }));
+    return editOne(
+      random,
+      events,
+      (data) => data.type === "delta",
+      (data) => ({ ...data, text: `${data.text.slice(0, -1)}#` }),
+    );
   },
   longer(random, events) {
-    return editOne(random, events, (data) => data.type === "delta", (data) => ({ ...data, text: `${data.text}#` }));
+    return editOne(
+      random,
+      events,
+      (data) => data.type === "delta",
+      (data) => ({ ...data, text: `${data.text}#` }),
+    );
   },
   offset(random, events) {
-    return editOne(random, events, (data) => data.type === "delta", (data) => ({ ...data, offset: data.offset + 1 }));
+    return editOne(
+      random,
+      events,
+      (data) => data.type === "delta",
+      (data) => ({ ...data, offset: data.offset + 1 }),
+    );
   },
   narrow(random, events) {
     const gaps = followed(events, "gap").filter((i) => JSON.parse(events[i].data).dropped > 1);
     if (gaps.length === 0) return null;
     const i = random.pick(gaps);
-    return replaced(events, i, edit(events[i], (data) => {
-      const [attempt, seq] = data.to.split("-").map(Number);
-      return { ...data, to: `${attempt}-${seq - 1}`, dropped: data.dropped - 1 };
-    }));
+    return replaced(
+      events,
+      i,
+      edit(events[i], (data) => {
+        const [attempt, seq] = data.to.split("-").map(Number);
+        return { ...data, to: `${attempt}-${seq - 1}`, dropped: data.dropped - 1 };
+      }),
+    );
   },
   end(random, events) {
-    return editOne(random, events, (data) => data.type === "done", (data) => ({ ...data, reason: "length" }));
+    return editOne(
+      random,
+      events,
+      (data) => data.type === "done",
+      (data) => ({ ...data, reason: "length" }),
+    );
   },
   twice(random, events) {
     return [...events, events.at(-1)];

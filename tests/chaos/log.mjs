@@ -27,7 +27,9 @@ export class Fold {
 
   apply(event) {
     if (event.type === "attempt") {
-      const kept = new Map((event.mode === "continue" ? (event.kept ?? []) : []).map((row) => [keptKey(row), row.length]));
+      const kept = new Map(
+        (event.mode === "continue" ? (event.kept ?? []) : []).map((row) => [keptKey(row), row.length]),
+      );
       for (const [key, text] of this.texts) this.texts.set(key, text.slice(0, kept.get(key) ?? 0));
     } else if (grows(event) && (event.type === "delta" || event.arguments !== undefined)) {
       const key = keyOf(event);
@@ -103,7 +105,11 @@ export function judgeLog(log, expect = {}) {
   }
   const ends = log.events.filter(({ event }) => event.type === "done");
   if (ends.length !== 1 || log.events.at(-1) !== ends[0])
-    say("log-end", log.events.at(-1)?.id ?? "0-0", `${ends.length} done, the last event is ${log.events.at(-1)?.event.type}`);
+    say(
+      "log-end",
+      log.events.at(-1)?.id ?? "0-0",
+      `${ends.length} done, the last event is ${log.events.at(-1)?.event.type}`,
+    );
   const reason = ends[0]?.event.reason;
   if (ends.length > 0 && expect.reasons && !expect.reasons.includes(reason))
     say("log-reason", ends[0].id, `ended with ${reason}, which only ${expect.reasons} may`);

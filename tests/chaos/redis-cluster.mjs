@@ -66,7 +66,10 @@ export class RedisCluster {
     }, "answer of every node");
     await this.#create();
     await this.#whole();
-    this.url = `redis+cluster://${this.nodes.slice(0, 3).map(({ port }) => `${HOST}:${port}`).join(",")}`;
+    this.url = `redis+cluster://${this.nodes
+      .slice(0, 3)
+      .map(({ port }) => `${HOST}:${port}`)
+      .join(",")}`;
   }
 
   programs() {
@@ -91,7 +94,11 @@ export class RedisCluster {
       try {
         const slots = await once({ port, host: HOST }, "CLUSTER", "SLOTS");
         const seen = new Map();
-        for (const [, , master, ...replicas] of slots) seen.set(Number(master[1]), replicas.map((row) => Number(row[1])));
+        for (const [, , master, ...replicas] of slots)
+          seen.set(
+            Number(master[1]),
+            replicas.map((row) => Number(row[1])),
+          );
         return [...seen].map(([at, replicas]) => ({ port: at, replicas }));
       } catch {
         // the next one
@@ -107,7 +114,8 @@ export class RedisCluster {
       for (const { port } of this.nodes) {
         const info = String(await once({ port, host: HOST }, "CLUSTER", "INFO"));
         if (!info.includes("cluster_state:ok") || !info.includes("cluster_slots_ok:16384")) return false;
-        if (String(await once({ port, host: HOST }, "INFO", "replication")).includes("master_link_status:up")) replicas += 1;
+        if (String(await once({ port, host: HOST }, "INFO", "replication")).includes("master_link_status:up"))
+          replicas += 1;
       }
       const masters = await this.#masters();
       return replicas === 3 && masters.length === 3 && masters.every((one) => one.replicas.length === 1);

@@ -13,7 +13,8 @@ function parse(bytes, at) {
   if (kind === ":") return { value: Number(line), next };
   const n = Number(line);
   if (n < 0) return { value: null, next };
-  if (kind === "$") return bytes.length < next + n + 2 ? null : { value: bytes.subarray(next, next + n), next: next + n + 2 };
+  if (kind === "$")
+    return bytes.length < next + n + 2 ? null : { value: bytes.subarray(next, next + n), next: next + n + 2 };
   if (kind !== "*") throw new Error(`not a reply: ${line}`);
   const value = [];
   for (let i = 0; i < n; i++) {

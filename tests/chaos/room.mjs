@@ -23,7 +23,9 @@ function positionOf({ id, type }, generation, log) {
 
 /** The generations that this reader was shown. */
 export function generationsIn({ events }) {
-  const shown = new Set(events.filter(({ data }) => data.includes('"generation"')).map(({ data }) => without(data).generation));
+  const shown = new Set(
+    events.filter(({ data }) => data.includes('"generation"')).map(({ data }) => without(data).generation),
+  );
   shown.delete(undefined);
   return shown;
 }
@@ -31,10 +33,19 @@ export function generationsIn({ events }) {
 /** What the room's reader got of one generation, as a history of a reader of that one. */
 export function historyOf(client, log) {
   const { gen } = log;
-  const rows = client.events.filter(({ type, data }) => type !== "generation" && data.includes(gen) && without(data).generation === gen);
+  const rows = client.events.filter(
+    ({ type, data }) => type !== "generation" && data.includes(gen) && without(data).generation === gen,
+  );
   const last = rows.findLast(({ type }) => type === "done")?.conn ?? client.connections.length - 1;
   const first = Math.min(rows[0]?.conn ?? 0, last);
-  const connections = client.connections.slice(first, last + 1).map((row) => ({ ...row, after: parts(row.after).get(gen) ?? null, end: "cut" }));
-  const events = rows.map((row) => ({ ...row, conn: row.conn - first, id: positionOf(row, gen, log), data: without(row.data).data }));
+  const connections = client.connections
+    .slice(first, last + 1)
+    .map((row) => ({ ...row, after: parts(row.after).get(gen) ?? null, end: "cut" }));
+  const events = rows.map((row) => ({
+    ...row,
+    conn: row.conn - first,
+    id: positionOf(row, gen, log),
+    data: without(row.data).data,
+  }));
   return { name: client.name, gen, policy: { overflow: "close" }, end: client.end, connections, events };
 }

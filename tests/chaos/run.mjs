@@ -20,17 +20,25 @@ async function redisOf(kind, dir, random) {
 /** What a run was like, in lines for people. */
 export function report({ options, world, seconds }) {
   const { counts, findings } = world;
-  const list = (object) => Object.entries(object).sort().map(([name, n]) => `${name} ${n}`).join(", ") || "none";
+  const list = (object) =>
+    Object.entries(object)
+      .sort()
+      .map(([name, n]) => `${name} ${n}`)
+      .join(", ") || "none";
   const faults = Object.values(counts.faults).reduce((sum, n) => sum + n, 0);
   return [
     `seed ${options.seed}, redis ${options.redis}${world.redis.lossy ? " (may lose a tail)" : ""}, ${seconds} s`,
     `faults ${faults}: ${list(counts.faults)}${counts.skipped ? ` (${counts.skipped} found nothing to befall)` : ""}`,
     `generations ${counts.generations}: ${list(counts.ends)}; later attempts ${counts.attempts}`,
     `clients ${counts.clients}: ${counts.events} events, ${counts.gaps} gaps (${counts.lost} of lost branches), ${counts.reconnects} reconnects, ${counts.bytes} bytes`,
-    ...(counts.excused ? [`ends that were shown and lost with their worker: ${counts.excused} (the exception of the protocol)`] : []),
+    ...(counts.excused
+      ? [`ends that were shown and lost with their worker: ${counts.excused} (the exception of the protocol)`]
+      : []),
     `connections refused or left: ${list(counts.trouble)}`,
     findings.length === 0 ? "verdict: the promises held" : `verdict: ${findings.length} findings`,
-    ...Object.entries(Object.groupBy?.(findings, ({ name }) => name) ?? {}).map(([name, all]) => `  ${name}: ${all.length}`),
+    ...Object.entries(Object.groupBy?.(findings, ({ name }) => name) ?? {}).map(
+      ([name, all]) => `  ${name}: ${all.length}`,
+    ),
   ];
 }
 
@@ -38,7 +46,8 @@ function keep(dir, { options, world, lines }) {
   const out = path.join(OUT, `chaos-${options.seed}`);
   rmSync(out, { recursive: true, force: true });
   mkdirSync(out, { recursive: true });
-  for (const name of readdirSync(dir)) if (name.endsWith(".log")) copyFileSync(path.join(dir, name), path.join(out, name));
+  for (const name of readdirSync(dir))
+    if (name.endsWith(".log")) copyFileSync(path.join(dir, name), path.join(out, name));
   const json = (name, value) => writeFileSync(path.join(out, name), `${JSON.stringify(value, null, 1)}\n`);
   json("findings.json", world.findings);
   for (const [i, failed] of world.failed.entries()) json(`generation-${i}.json`, failed);
@@ -79,7 +88,9 @@ export async function chaos(options, say = () => {}) {
     const out = keep(dir, { options, world, lines });
     const more = options.minutes ? `--minutes ${options.minutes}` : `--faults ${options.faults}`;
     lines.push(`histories and logs: ${path.relative(process.cwd(), out)}`);
-    lines.push(`again: ./dev chaos --seed ${options.seed} ${more} --redis ${options.redis} --clients ${options.clients}`);
+    lines.push(
+      `again: ./dev chaos --seed ${options.seed} ${more} --redis ${options.redis} --clients ${options.clients}`,
+    );
     lines.push("(a seed repeats every choice; when each takes effect also depends on the machine)");
   }
   rmSync(dir, { recursive: true, force: true });

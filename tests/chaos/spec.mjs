@@ -9,7 +9,14 @@ function textOf(random, tokens) {
 
 /** A generation to start: {kind, key, body, text, reasons, cancelAfter}. */
 export function generationSpec(random, number, seed) {
-  const kind = random.weighted([["plain", 8], ["quick", 2], ["slow", 2], ["fat", 2], ["thinking", 2], ["tool", 1]]);
+  const kind = random.weighted([
+    ["plain", 8],
+    ["quick", 2],
+    ["slow", 2],
+    ["fat", 2],
+    ["thinking", 2],
+    ["tool", 1],
+  ]);
   const shape = {
     plain: () => [random.int(100, 600), random.int(40, 150)],
     quick: () => [random.int(1, 60), 2000],
@@ -32,7 +39,14 @@ export function generationSpec(random, number, seed) {
   const room = random.int(0, 2);
   if (kind !== "fat") body.channel = `room${room}`; // a room's readers keep all that they got until the end
   if (leaves) body.on_abandon = { cancel_after_ms: random.int(1500, 4000) };
-  return { kind, key: `chaos-${seed}-${number}`, body, text: options.text, reasons, cancelAfter: cancel ? random.int(0, 5000) : null };
+  return {
+    kind,
+    key: `chaos-${seed}-${number}`,
+    body,
+    text: options.text,
+    reasons,
+    cancelAfter: cancel ? random.int(0, 5000) : null,
+  };
 }
 
 /** A reader's policy and habits. */

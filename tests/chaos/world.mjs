@@ -48,12 +48,18 @@ class Slot {
     const { world, name } = this;
     const binary = `tokencast-${name.split("-")[0]}`;
     const file = path.join(world.dir, `${name}.${++this.generation}.log`);
-    const program = new Program(file, file, path.join(BUILD, "bin", binary), [...COMMON, "--redis", world.redis.url, ...this.args]);
+    const program = new Program(file, file, path.join(BUILD, "bin", binary), [
+      ...COMMON,
+      "--redis",
+      world.redis.url,
+      ...this.args,
+    ]);
     program.expected = false;
     this.program = program;
     world.programs.push(program);
     void program.gone.then(() => {
-      if (!program.expected) world.find("crash", `${name}: ended by itself: ${JSON.stringify(program.status)}`, { log: file });
+      if (!program.expected)
+        world.find("crash", `${name}: ended by itself: ${JSON.stringify(program.status)}`, { log: file });
     });
     const ready = await program.until(readyLine, "ready line");
     this.url = ready.listen ? `http://${ready.listen}` : null;
@@ -97,7 +103,21 @@ const FAULTS = [
 export class World {
   findings = [];
   programs = [];
-  counts = { faults: {}, skipped: 0, generations: 0, clients: 0, events: 0, gaps: 0, attempts: 0, excused: 0, lost: 0, reconnects: 0, bytes: 0, ends: {}, trouble: {} };
+  counts = {
+    faults: {},
+    skipped: 0,
+    generations: 0,
+    clients: 0,
+    events: 0,
+    gaps: 0,
+    attempts: 0,
+    excused: 0,
+    lost: 0,
+    reconnects: 0,
+    bytes: 0,
+    ends: {},
+    trouble: {},
+  };
   generations = new Map();
   inRooms = []; // {gen, channel}
   failed = []; // what to keep of generations that were not right
@@ -155,15 +175,27 @@ export class World {
 
   async generation(number, random) {
     const spec = generationSpec(random, number, this.seed);
-    const readers = Array.from({ length: random.int(4, 2 * this.perGeneration - 4) }, () => readerSpec(random, spec.kind));
-    if (!readers.some(({ policy }) => !policy.leaves && policy.from !== "now")) readers.push({ policy: {}, habits: { form: "sse", cuts: 0, sleepy: 0 } });
+    const readers = Array.from({ length: random.int(4, 2 * this.perGeneration - 4) }, () =>
+      readerSpec(random, spec.kind),
+    );
+    if (!readers.some(({ policy }) => !policy.leaves && policy.from !== "now"))
+      readers.push({ policy: {}, habits: { form: "sse", cuts: 0, sleepy: 0 } });
     const answer = await this.#post("/v1/generations", JSON.stringify(spec.body), { "idempotency-key": spec.key });
     if (!answer) return;
     const gen = answer.id;
     if (spec.body.channel) this.inRooms.push({ gen, channel: spec.body.channel, at: Date.now() });
-    const clients = readers.map(({ policy, habits }, i) => new Client({
-      name: `g${number}c${i}`, gen, policy, habits, pool: this.pool, random: random.fork(), limit: () => this.deadline,
-    }));
+    const clients = readers.map(
+      ({ policy, habits }, i) =>
+        new Client({
+          name: `g${number}c${i}`,
+          gen,
+          policy,
+          habits,
+          pool: this.pool,
+          random: random.fork(),
+          limit: () => this.deadline,
+        }),
+    );
     const entry = { number, gen, spec, clients, ended: false };
     this.generations.set(gen, entry);
     this.counts.generations += 1;
@@ -184,7 +216,10 @@ export class World {
 
   async #log(gen) {
     const rows = await this.redis.stream(`tc:{${gen}}:log`);
-    return new Log(gen, rows.map(([id, bytes]) => ({ id, event: decode(bytes) })));
+    return new Log(
+      gen,
+      rows.map(([id, bytes]) => ({ id, event: decode(bytes) })),
+    );
   }
 
   /** Waits for the end of a log whose readers have all left. */
@@ -249,15 +284,24 @@ export class World {
   /** Two readers of every room, from before its first generation to the end of the last. */
   #enterRooms() {
     const random = this.random.fork();
-    this.rooms = [0, 1, 2, 0, 1, 2].map((room, i) => new RoomClient({
-      name: `room${room}-${i}`,
-      gen: `room${room}`,
-      policy: {},
-      habits: { form: i % 2 ? "ndjson" : "sse", hop: i > 2, cuts: random.pick([0, 0.3]), cutBytes: 30000, sleepy: 0 },
-      pool: this.pool,
-      random: random.fork(),
-      limit: () => this.deadline,
-    }));
+    this.rooms = [0, 1, 2, 0, 1, 2].map(
+      (room, i) =>
+        new RoomClient({
+          name: `room${room}-${i}`,
+          gen: `room${room}`,
+          policy: {},
+          habits: {
+            form: i % 2 ? "ndjson" : "sse",
+            hop: i > 2,
+            cuts: random.pick([0, 0.3]),
+            cutBytes: 30000,
+            sleepy: 0,
+          },
+          pool: this.pool,
+          random: random.fork(),
+          limit: () => this.deadline,
+        }),
+    );
     return Promise.all(this.rooms.map((room) => room.run()));
   }
 
@@ -271,7 +315,8 @@ export class World {
       while (missing().length > 0 && Date.now() < this.deadline) await sleep(100);
       room.end ??= missing().length > 0 ? "limit" : "done";
       room.cut();
-      for (const gen of missing().slice(0, 5)) this.find("no-end", "a room's reader did not get the end", { client: room.name, gen });
+      for (const gen of missing().slice(0, 5))
+        this.find("no-end", "a room's reader did not get the end", { client: room.name, gen });
       await this.#judgeRoom(room);
     }
   }
@@ -282,7 +327,9 @@ export class World {
       if (room.leftOut.has(gen)) continue;
       const log = await this.#log(gen);
       const history = historyOf(room, log);
-      const found = judge(history, log, { lossy: this.redis.lossy }).filter(({ name, excused }) => !excused && name !== "no-end");
+      const found = judge(history, log, { lossy: this.redis.lossy }).filter(
+        ({ name, excused }) => !excused && name !== "no-end",
+      );
       for (const one of found.slice(0, 5)) this.find(one.name, one.what, one);
       if (found.length > 0) kept.push({ found, history, log: log.entries });
     }
@@ -296,11 +343,14 @@ export class World {
     const random = this.random.fork();
     const running = new Set();
     for (let number = 0; !this.stopping; number++) {
-      const one = this.generation(number, random.fork()).catch((error) => this.find("world", String(error.stack ?? error)));
+      const one = this.generation(number, random.fork()).catch((error) =>
+        this.find("world", String(error.stack ?? error)),
+      );
       running.add(one);
       void one.then(() => running.delete(one));
       await sleep(random.int(20, 300));
-      while (!this.stopping && [...this.generations.values()].filter(({ ended }) => !ended).length >= this.live) await sleep(50);
+      while (!this.stopping && [...this.generations.values()].filter(({ ended }) => !ended).length >= this.live)
+        await sleep(50);
     }
     await Promise.all(running);
   }
@@ -313,7 +363,9 @@ export class World {
   }
 
   #clients(random, share) {
-    return [...this.generations.values()].flatMap(({ clients }) => clients.filter(({ end }) => end === null)).filter(() => random.chance(share));
+    return [...this.generations.values()]
+      .flatMap(({ clients }) => clients.filter(({ end }) => end === null))
+      .filter(() => random.chance(share));
   }
 
   /** One fault; false if there was nothing that it could befall. */
@@ -378,11 +430,14 @@ export class World {
 
   async stop() {
     this.stopping = true;
-    await Promise.all([...this.brokers, ...this.workers].map(async ({ program, name }) => {
-      if (!program || program.exited) return;
-      program.expected = true;
-      if (!(await program.end("SIGTERM"))) this.find("exit", `${name}: still there 20 s after SIGTERM`, { log: program.file });
-    }));
+    await Promise.all(
+      [...this.brokers, ...this.workers].map(async ({ program, name }) => {
+        if (!program || program.exited) return;
+        program.expected = true;
+        if (!(await program.end("SIGTERM")))
+          this.find("exit", `${name}: still there 20 s after SIGTERM`, { log: program.file });
+      }),
+    );
     await this.redis.stop();
   }
 }
