@@ -34,6 +34,7 @@ export function report({ options, world, seconds }) {
     ...(counts.excused
       ? [`ends that were shown and lost with their worker: ${counts.excused} (the exception of the protocol)`]
       : []),
+    ...(counts.vanished ? [`generations that a failover lost from their very beginning: ${counts.vanished}`] : []),
     `connections refused or left: ${list(counts.trouble)}`,
     findings.length === 0 ? "verdict: the promises held" : `verdict: ${findings.length} findings`,
     ...Object.entries(Object.groupBy?.(findings, ({ name }) => name) ?? {}).map(
