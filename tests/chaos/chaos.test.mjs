@@ -6,7 +6,7 @@ import { describe, test } from "node:test";
 import { chaos } from "./run.mjs";
 import { missing } from "./world.mjs";
 
-const SEEDS = [20, 21];
+const SEEDS = [7, 21]; // both make Redis lose nothing, so that nothing is excused
 const options = { faults: 12, clients: 48, redis: "single" };
 
 describe("random runs", { skip: missing() }, () => {

@@ -1,7 +1,7 @@
 // The history checker: what one client received, held against the final log, by the promises of protocol.md: every
 // event once, in order, byte for byte, or told which were not seen; one terminal event, the log's. Pure.
 //
-// A client's history: {name, gen, policy: {overflow, include, pace, from, leaves}, end,
+// A client's history: {name, gen, policy: {overflow, include, pace, from, leaves, room}, end,
 //   connections: [{after, status, end}], events: [{at, conn, id, type, data}]}
 // `after`: the position given (null: none, "now"); `conn` is an index into connections; connections[].end: "complete"
 // when HTTP says that the body is whole; `end`: "done", "204", "left", or why it gave up; `data` is JSON text.
@@ -288,6 +288,7 @@ class Judge {
 
   lostBranch(data) {
     if (!this.options.lossy) this.say("lost-branch", data.to, "told as lost although no failover was made");
+    if (!this.policy.room) this.lastId = null;
     this.fold.clear();
     this.epochs.clear();
     this.next = 0;

@@ -121,6 +121,19 @@ describe("right histories", () => {
     passes(made(log, [0, 1, 2, stray, lost, 0, 1, 2, 3, 4, 5]), log, { lossy: true });
   });
 
+  test("lost_branch_then_a_cut_begins_again_without_a_position", () => {
+    const log = fox().log();
+    const lost = control(0, { type: "gap", from: "0-1", to: log.events[3].id, dropped: 4, reason: "lost" });
+    const again = log.events.map((entry) => row(1, entry));
+    const client = made(log, [0, 1, 2, 3, lost, ...again]);
+    const after = { after: null, status: 200, end: "complete" };
+    client.connections = [{ after: null, status: 200, end: "cut" }, after];
+    passes(client, log, { lossy: true });
+    client.connections[1].after = log.events[3].id;
+    client.events.splice(5, 4); // goes on behind a position whose text it was told to forget
+    assert.deepEqual(names(client, log, { lossy: true }), ["resume"]);
+  });
+
   test("joining_now_passes", () => {
     const log = fox().log();
     const open = control(0, { type: "open", position: log.events[3].id });

@@ -162,6 +162,8 @@ export class Client {
     for (const { id, type, data } of rows) {
       this.events.push({ at, conn, id, type, data });
       if (id !== null) this.lastId = id;
+      // "Forget what you have" means the position too: a worker may write it again meanwhile.
+      if (type === "gap" && !this.room && data.includes('"lost"')) this.lastId = null;
       this.seen(type, data);
     }
   }
@@ -196,6 +198,7 @@ export class Client {
 
 /** A reader of a room: one stream for all its generations, until it is told that it has seen enough. */
 export class RoomClient extends Client {
+  room = true; // one position for all its generations: it cannot forget that of one
   over = new Set(); // generations whose end it has got
   leftOut = new Set();
 

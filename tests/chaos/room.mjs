@@ -47,5 +47,5 @@ export function historyOf(client, log) {
     id: positionOf(row, gen, log),
     data: without(row.data).data,
   }));
-  return { name: client.name, gen, policy: { overflow: "close" }, end: client.end, connections, events };
+  return { name: client.name, gen, policy: { overflow: "close", room: true }, end: client.end, connections, events };
 }
