@@ -321,6 +321,7 @@ export class Recorder {
   retry = null;
   status = 0;
   closed = false;
+  #event = {};
 
   /** @param {string} url of a broker @param {string} id @param {{after?: string, query?: string}} [opts] */
   constructor(url, id, { after, query = "" } = {}) {
@@ -332,9 +333,9 @@ export class Recorder {
         this.status = response.statusCode;
         response.setEncoding("utf8");
         response.on("data", (text) => {
-          const blocks = (rest + text).split("\n\n");
-          rest = blocks.pop();
-          for (const block of blocks) this.#block(block);
+          const lines = (rest + text).split("\n");
+          rest = lines.pop();
+          for (const line of lines) this.#line(line);
         });
         response.on("error", (error) => (this.error = error));
         response.on("close", () => this.#close(resolve));
@@ -351,17 +352,21 @@ export class Recorder {
     resolve(this);
   }
 
-  #block(block) {
-    const event = { type: "message", data: null, id: undefined, at: performance.now() };
-    for (const line of block.split("\n")) {
-      const [, name, value] = /^([^:]*):? ?(.*)$/s.exec(line);
-      if (name === "") this.beats += 1;
-      else if (name === "event") event.type = value;
-      else if (name === "data") event.data = JSON.parse(value);
-      else if (name === "id") event.id = value;
-      else if (name === "retry") this.retry = Number(value);
-    }
-    if (event.data) this.events.push(event);
+  /** A heartbeat is one line between events; an event ends with a blank line. */
+  #line(line) {
+    const [, name, value] = /^([^:]*):? ?(.*)$/s.exec(line);
+    const event = this.#event;
+    if (line === "") this.#dispatch();
+    else if (name === "") this.beats += 1;
+    else if (name === "event") event.type = value;
+    else if (name === "data") event.data = JSON.parse(value);
+    else if (name === "id") event.id = value;
+    else if (name === "retry") this.retry = Number(value);
+  }
+
+  #dispatch() {
+    if (this.#event.data) this.events.push({ ...this.#event, at: performance.now() });
+    this.#event = {};
   }
 
   of(type) {
@@ -601,10 +606,10 @@ export class World {
 
 /** A test with a world of its own, whose logs tell of a failure. */
 export function fault(name, run, { timeout = 90000 } = {}) {
-  test(name, { timeout, skip: missing() }, async () => {
+  test(name, { timeout, skip: missing() }, async (t) => {
     const world = new World();
     try {
-      await run(world);
+      await run(world, t);
     } catch (error) {
       error.message += `\n${world.logs()}`;
       throw error;
