@@ -1,0 +1,416 @@
+// Faults of Redis and of the way to it, on real programs: restarts with and without persistence, failovers that lose
+// the tail, no memory, lost and trimmed logs, hangs, cut links, lost announcements. Each looks at what clients' one
+// connection shows, and at the log, the metrics and the log lines. Workers' own faults are in faults-worker.test.mjs.
+import assert from "node:assert/strict";
+import { describe } from "node:test";
+
+import { watch } from "../../broker/web/client.js";
+import { ended, post } from "../clients/harness.mjs";
+import { ModelServer, beginStream, formats } from "../integration/model-server.mjs";
+import { assertHonestEnd, assertLog, assertWhole, fault, metric, sleep, until, words } from "./faults-lib.mjs";
+
+const B = "tokencast_broker_";
+const W = "tokencast_worker_";
+const TEXT = words(160);
+
+/** Starts a generation and records it: {id, text, reader}. */
+async function begin(w, broker, text = TEXT, more = {}) {
+  const { id } = await post(broker.url, text, { rate: 100, ...more });
+  return { id, text, reader: w.record(broker, id) };
+}
+
+/** So many words were shown, however they came. */
+const said =
+  (n) =>
+  ({ text }) =>
+    text.split(" ").length >= n;
+
+/** The reader's end, checked against the log and the snapshot. */
+async function assertRun(redis, broker, { id, text, reader }, wanted = {}) {
+  await reader.end();
+  const log = await redis.entries(id);
+  assertWhole(reader, log, { text, ...wanted });
+  const snapshot = await ended(broker.url, id);
+  assert.deepEqual([snapshot.text, snapshot.position], [text, log.at(-1).position]);
+}
+
+const noJobs = (redis) => until(async () => (await redis.pending()).length === 0, "acknowledged queue", 20000);
+
+const readiness = async (program) => (await fetch(`${program.ops}/readyz`)).status;
+
+/** Generations at every stage: ended and watched, in the middle, at its last tokens, not begun. */
+async function stages(w, broker) {
+  const settling = await begin(w, broker, words(3));
+  await settling.reader.end();
+  const middle = await begin(w, broker, TEXT);
+  await middle.reader.until(said(30), "text");
+  const last = await begin(w, broker, words(20));
+  await last.reader.until(said(18), "its last tokens");
+  return { settling, middle, last, first: await begin(w, broker, words(40)) };
+}
+
+/** Heartbeats come to a reader that sees nothing else. */
+async function assertBeats({ reader }, n = 3) {
+  const before = reader.beats;
+  await until(() => reader.beats >= before + n, "heartbeats without Redis");
+  assert.equal(reader.closed, false);
+}
+
+describe("redis", { concurrency: 3 }, () => {
+  for (const signal of ["SIGTERM", "SIGKILL"]) {
+    fault(`fault_1_redis_restarts_with_aof_${signal.toLowerCase()}`, async (w, t) => {
+      const redis = await w.redis({ aof: true });
+      const broker = await w.broker(redis);
+      const worker = await w.worker(redis, ["--settle", "3s"]);
+      const runs = await stages(w, broker);
+      const watched = watch(`${broker.url}/v1/generations/${runs.middle.id}/events`);
+      const count = (name) => metric(broker, `${B}redis_${name}_total`);
+      const before = { losses: await count("losses"), connects: await count("connects") };
+      await redis.stop(signal);
+      await assertBeats(runs.middle);
+      const seen = runs.middle.reader.events.length;
+      await redis.again();
+      const up = performance.now();
+      await runs.middle.reader.until(
+        ({ events }) => events.slice(seen).some(({ type }) => type === "delta"),
+        "more after the restart",
+      );
+      t.diagnostic(`text again ${(performance.now() - up).toFixed(0)} ms after Redis was ready`);
+      for (const run of Object.values(runs)) await assertRun(redis, broker, run);
+      assert.equal((await watched.finished).text, TEXT);
+      assert.deepEqual([watched.reconnects, watched.missing], [0, []]);
+      // One link for commands, one for announcements.
+      assert.ok((await count("losses")) >= before.losses + 1);
+      assert.ok((await count("connects")) >= before.connects + 2);
+      assert.ok((await metric(worker, `${W}redis_reconnects_total`)) >= 1);
+      await noJobs(redis);
+    });
+  }
+
+  fault("fault_2_redis_restarts_empty", async (w) => {
+    const endless = async (response) => {
+      beginStream(response);
+      response.write(formats.openai.begin);
+      while (!response.destroyed) {
+        response.write(formats.openai.piece("on "));
+        await sleep(20);
+      }
+    };
+    const plain = (response) => {
+      beginStream(response);
+      response.end(formats.openai.begin + formats.openai.piece("Hi") + formats.openai.end);
+    };
+    const server = w.keep(await ModelServer.start({ endless, plain }));
+    const redis = await w.redis();
+    const broker = await w.broker(redis);
+    const upstream = ["--provider", "openai", "--upstream", server.url];
+    const worker = await w.worker(redis, [...upstream, "--slots", "2", "--settle", "20s"]);
+    const settling = await begin(w, broker, "", { model: "plain" });
+    await settling.reader.end();
+    const running = [await begin(w, broker, "", { model: "endless" }), await begin(w, broker, "", { model: "endless" })];
+    for (const { reader } of running) await reader.until(said(10), "text");
+    const queued = await begin(w, broker, "", { model: "endless" });
+    await queued.reader.until(({ events }) => events.length >= 2, "open and created");
+    await redis.stop("SIGKILL");
+    await assertBeats(running[0]);
+    await redis.again();
+    for (const { reader } of [...running, queued]) assertHonestEnd(await reader.end(), ["log_gone"]);
+    await Promise.all(
+      server.of("endless").map(({ closed }) => Promise.race([closed, sleep(20000).then(() => assert.fail("runs on"))])),
+    );
+    await until(async () => (await metric(worker, `${W}jobs_dropped_total`)) >= 2, "dropped jobs");
+    for (const { id } of [settling, ...running, queued]) {
+      assert.equal(await redis.call("EXISTS", `tc:{${id}}:log`), 0, "never made again");
+      assert.ok([404, 410].includes((await fetch(`${broker.url}/v1/generations/${id}`)).status));
+    }
+    await assertRun(redis, broker, { ...(await begin(w, broker, "", { model: "plain" })), text: "Hi" });
+  });
+
+  // ---- failover
+
+  /** A master, a replica that can be kept behind, and the address that leads to whichever is in charge. */
+  async function pair(w) {
+    const args = ["--repl-diskless-sync-delay", "0", "--repl-timeout", "60"];
+    const master = await w.redis({ tcp: true, args });
+    const replica = await w.redis({ tcp: true, args });
+    const replication = await w.switch(master.port);
+    const front = await w.switch(master.socket);
+    await replica.call("REPLICAOF", "127.0.0.1", replication.port);
+    const offset = async (server, name) =>
+      new RegExp(`${name}:(\\d+)`).exec(await server.call("INFO", "replication"))?.[1];
+    const info = () => replica.call("INFO", "replication");
+    await until(async () => (await info()).includes("master_link_status:up"), "a replica that is linked");
+    return {
+      master,
+      replica,
+      front,
+      /** From here on the replica hears of nothing; what was written before has arrived. */
+      async behind() {
+        await until(
+          async () => (await offset(master, "master_repl_offset")) === (await offset(replica, "slave_repl_offset")),
+          "a replica that is level",
+        );
+        replication.sever();
+      },
+      async failOver({ kill = true } = {}) {
+        if (kill) await master.stop("SIGKILL");
+        await replica.call("REPLICAOF", "NO", "ONE");
+        front.to(replica.socket);
+        return replica;
+      },
+    };
+  }
+
+  for (const fate of ["killed", "returns"]) {
+    fault(`fault_4_failover_loses_the_tail_worker_${fate}`, async (w, t) => {
+      const { front, behind, failOver } = await pair(w);
+      const broker = await w.broker(front);
+      const runs = await Promise.all([60, 100].map((rate) => begin(w, broker, words(120), { rate })));
+      await behind(); // queued, and nothing more: the first second of an attempt is what gets lost
+      const early = await w.worker(front);
+      for (const { reader } of runs) await reader.until(said(30), "text");
+      const watched = watch(`${broker.url}/v1/generations/${runs[0].id}/events`);
+      if (fate === "killed") await early.stop("SIGKILL");
+      else w.pause(early);
+      const replica = await failOver();
+      const over = performance.now();
+      await w.worker(front);
+      await runs[0].reader.until(({ events }) => events.some(({ type }) => type === "gap"), "gap");
+      t.diagnostic(`gap ${(performance.now() - over).toFixed(0)} ms after the failover`);
+      await runs[0].reader.until(said(10), "text of the next attempt");
+      if (fate === "returns") {
+        w.resume(early);
+        await until(async () => (await metric(early, `${W}fenced_total`)) >= 1, "a fenced writer");
+      }
+      for (const run of runs) await assertRun(replica, broker, run, { lost: 1 });
+      assert.deepEqual([(await watched.finished).text, watched.reconnects], [runs[0].text, 0]);
+      assert.equal(await metric(broker, `${B}gaps_total`, 'reason="lost"'), runs.length + 1);
+      await noJobs(replica);
+    });
+  }
+
+  fault("fault_4_failover_in_mid_attempt_worker_killed", async (w) => {
+    const { front, behind, failOver } = await pair(w);
+    const broker = await w.broker(front);
+    const doomed = await w.worker(front);
+    const on = { on_crash: "restart" };
+    const run = await begin(w, broker, TEXT, on);
+    await run.reader.until(said(20), "text");
+    await behind();
+    await run.reader.until(said(60), "text that will be lost");
+    await doomed.stop("SIGKILL");
+    const orphan = await begin(w, broker, TEXT); // nobody on the other side has ever heard of it
+    await orphan.reader.until(({ events }) => events.length >= 2, "open and created");
+    const replica = await failOver();
+    await w.worker(front);
+    await assertRun(replica, broker, run, { lost: 1 });
+    assert.ok(run.reader.of("attempt").length >= 1);
+    assertHonestEnd(await orphan.reader.end(), ["log_gone"]);
+  });
+
+  // ---- memory, lost logs
+
+  fault("fault_5_redis_out_of_memory_for_a_while", async (w) => {
+    const redis = await w.redis();
+    const broker = await w.broker(redis);
+    const worker = await w.worker(redis, ["--buffer-bytes", "4k"]);
+    const text = words(2000);
+    const run = await begin(w, broker, text, { rate: 1000 });
+    await run.reader.until(said(100), "text");
+    await redis.call("CONFIG", "SET", "maxmemory", 1);
+    const refused = () => metric(worker, `${W}refused_total`);
+    await until(async () => (await refused()) >= 3, "refused writes");
+    // Reads go on: for whom is there, for whom comes, and for who asks.
+    const late = w.record(broker, run.id);
+    await late.until(said(100), "what there is");
+    assert.equal((await fetch(`${broker.url}/v1/generations/${run.id}`)).status, 200);
+    await assertBeats(run);
+    const refusal = await fetch(`${broker.url}/v1/generations`, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify({ model: "m", prompt: "x" }),
+    });
+    assert.ok(refusal.status >= 500, `POST: ${refusal.status}`);
+    assert.match(refusal.headers.get("content-type"), /^application\/problem\+json/);
+    await redis.call("CONFIG", "SET", "maxmemory", 0);
+    await assertRun(redis, broker, run);
+    await assertRun(redis, broker, { ...run, reader: late });
+    await noJobs(redis);
+  });
+
+  fault("fault_5_redis_out_of_memory_beyond_patience", async (w, t) => {
+    const redis = await w.redis();
+    const broker = await w.broker(redis);
+    const worker = await w.worker(redis, ["--patience", "1s"]);
+    const run = await begin(w, broker, TEXT, { rate: 50 });
+    await run.reader.until(said(20), "text");
+    await redis.call("CONFIG", "SET", "maxmemory", 1);
+    await until(() => worker.log.includes("Redis refused writes for too long"), "the end of patience");
+    await assertBeats(run);
+    await redis.call("CONFIG", "SET", "maxmemory", 0);
+    await run.reader.end();
+    const log = await redis.entries(run.id);
+    assertWhole(run.reader, log);
+    const done = run.reader.events.at(-1).data;
+    t.diagnostic(`ended with ${done.reason} after ${run.reader.of("attempt").length} takeovers`);
+    if (done.reason === "error") assert.equal(run.reader.of("error").length, 1);
+    else assert.equal(run.reader.text, TEXT);
+    await noJobs(redis);
+  });
+
+  for (const how of ["deleted", "expired", "evicted"]) {
+    fault(`fault_6_live_log_${how}`, async (w, t) => {
+      const redis = await w.redis();
+      const broker = await w.broker(redis);
+      const worker = await w.worker(redis);
+      const run = await begin(w, broker);
+      await run.reader.until(said(20), "text");
+      const queue = how === "evicted" ? null : await begin(w, broker, words(200));
+      const key = `tc:{${run.id}}:log`;
+      const gone = performance.now();
+      if (how === "deleted") await redis.call("DEL", key);
+      else if (how === "expired") await redis.call("PEXPIRE", key, 1);
+      else {
+        await redis.call("CONFIG", "SET", "maxmemory-policy", "allkeys-random");
+        await redis.call("CONFIG", "SET", "maxmemory", 1);
+        await until(async () => (await redis.call("DBSIZE")) === 0, "evicted keys");
+        await redis.call("CONFIG", "SET", "maxmemory", 0);
+      }
+      assertHonestEnd(await run.reader.end(), ["log_gone", "log_expired", "log_evicted", "log_deleted"]);
+      t.diagnostic(`told ${(performance.now() - gone).toFixed(0)} ms after, sweep 200 ms`);
+      await until(async () => (await metric(worker, `${W}jobs_dropped_total`)) >= 1, "a dropped job");
+      assert.equal(await redis.call("EXISTS", key), 0, "never made again");
+      if (queue) await assertRun(redis, broker, queue); // others are not touched
+    });
+  }
+
+  fault("fault_7_log_trimmed_under_a_reader", async (w) => {
+    const redis = await w.redis();
+    const front = await w.switch(redis.socket);
+    const broker = await w.broker(front);
+    await w.worker(redis);
+    const run = await begin(w, broker, words(200));
+    await run.reader.until(said(20), "text");
+    front.hold();
+    const at = Number(run.reader.position.split("-")[1]);
+    const key = `tc:{${run.id}}:log`;
+    await until(async () => (await redis.call("XLEN", key)) > at + 60, "a longer log");
+    await redis.call("XTRIM", key, "MAXLEN", 10);
+    const [[first]] = await redis.call("XRANGE", key, "-", "+", "COUNT", 1);
+    front.release();
+    await run.reader.end();
+
+    const { events } = run.reader;
+    const i = events.findIndex(({ type }) => type === "gap");
+    const { data: gap } = events[i];
+    const seqOf = (position) => Number(position.split("-")[1]);
+    const before = events.slice(0, i).findLast(({ id }) => id);
+    assert.equal(gap.reason, "trimmed");
+    assert.deepEqual([seqOf(gap.from), seqOf(gap.to)], [seqOf(before.id) + 1, seqOf(first) - 1], "the exact range");
+    const after = events.slice(i + 1).filter(({ id }) => id);
+    after.forEach(({ id }, n) => assert.equal(seqOf(id), seqOf(first) + n, "then on, without a hole"));
+    assert.deepEqual([run.reader.of("done").length, run.reader.of("gap").length], [1, 1]);
+    assert.equal(events.at(-1).data.reason, "stop");
+
+    const late = w.record(broker, run.id, { after: before.id });
+    await late.end();
+    const { data: told } = late.of("gap")[0];
+    assert.deepEqual([told.from, told.to, told.reason], [gap.from, gap.to, "trimmed"], "a late reader is told the same");
+    assert.equal(late.events.at(-1).type, "done");
+  });
+
+  // ---- hangs and links
+
+  for (const ms of [1500, 8000]) {
+    fault(`fault_8_redis_hangs_for_${ms}_ms`, async (w, t) => {
+      const redis = await w.redis();
+      const broker = await w.broker(redis);
+      const workers = [await w.worker(redis), await w.worker(redis)];
+      const runs = await stages(w, broker);
+      w.pause(redis);
+      const hung = performance.now();
+      await assertBeats(runs.middle, Math.floor(ms / 400));
+      await sleep(Math.max(0, ms - (performance.now() - hung)));
+      if (ms > 6000) {
+        assert.ok((await metric(broker, `${B}redis_timeouts_total`)) >= 1, "given up and made again");
+        assert.equal(await readiness(broker), 503);
+      }
+      w.resume(redis);
+      const on = performance.now();
+      const seen = runs.middle.reader.events.length;
+      await runs.middle.reader.until(({ events }) => events.slice(seen).some(({ id }) => id), "more");
+      t.diagnostic(`an event again ${(performance.now() - on).toFixed(0)} ms after SIGCONT`);
+      for (const run of Object.values(runs)) await assertRun(redis, broker, run);
+      await noJobs(redis);
+      assert.equal(await readiness(broker), 200);
+      assert.ok(workers.every(({ exited }) => !exited));
+    });
+  }
+
+  for (const how of ["refused", "silent"]) {
+    fault(`fault_9_broker_cut_off_from_redis_${how}`, async (w, t) => {
+      const redis = await w.redis();
+      const front = await w.switch(redis.socket);
+      const broker = await w.broker(front);
+      await w.worker(redis);
+      const middle = await begin(w, broker, words(300), { rate: 60 });
+      const ending = await begin(w, broker, words(40), { rate: 60 });
+      await middle.reader.until(said(20), "text");
+      assert.equal(await readiness(broker), 200);
+      if (how === "refused") front.sever();
+      else front.hold();
+      await until(async () => (await readiness(broker)) === 503, "readiness that says so");
+      await assertBeats(middle);
+      assert.equal(await metric(broker, `${B}redis_up`), 0);
+      const answer = await fetch(`${broker.url}/v1/generations/${middle.id}`);
+      assert.equal(answer.status, 503);
+      await until(async () => (await redis.entries(ending.id)).at(-1).type === "done", "an end in the log meanwhile");
+      if (how === "refused") front.mend();
+      else front.release();
+      const mended = performance.now();
+      const seen = middle.reader.events.length;
+      await middle.reader.until(({ events }) => events.slice(seen).some(({ type }) => type === "delta"), "more");
+      t.diagnostic(`text again ${(performance.now() - mended).toFixed(0)} ms after the link was mended`);
+      await assertRun(redis, broker, ending);
+      await assertRun(redis, broker, middle);
+      assert.equal(await readiness(broker), 200);
+    });
+  }
+
+  /** The longest time from the worker's having an event to the reader's, in ms. */
+  const lagOf = ({ events }, skew) =>
+    Math.max(...events.filter(({ id }) => id).map(({ at, data }) => at + skew - data.at / 1000));
+
+  fault("fault_28_announcements_lost", async (w, t) => {
+    const redis = await w.redis();
+    const broker = await w.broker(redis, ["--sweep", "1s"]);
+    await w.worker(redis);
+    const run = await begin(w, broker, words(300), { rate: 80 });
+    const skew = Date.now() - performance.now();
+    await run.reader.until(said(10), "text");
+    for (let n = 1; n <= 8; n++) {
+      await redis.call("CLIENT", "KILL", "TYPE", "pubsub");
+      await run.reader.until(said(10 + 15 * n), "text all the same");
+    }
+    await assertRun(redis, broker, run);
+    const lag = lagOf(run.reader, skew);
+    t.diagnostic(`longest lag ${lag.toFixed(0)} ms, sweep 1000 ms`);
+    assert.ok(lag < 5000);
+    assert.ok((await metric(broker, `${B}redis_losses_total`)) >= 3);
+  });
+
+  fault("fault_28_nothing_is_ever_announced", async (w, t) => {
+    const redis = await w.redis({ args: ["--rename-command", "PUBLISH", "nobody-says-this"] });
+    const broker = await w.broker(redis, ["--sweep", "1s"]);
+    await w.worker(redis);
+    const run = await begin(w, broker, words(200), { rate: 80 });
+    const skew = Date.now() - performance.now();
+    await assertRun(redis, broker, run);
+    const lag = lagOf(run.reader, skew);
+    t.diagnostic(`longest lag ${lag.toFixed(0)} ms, sweep 1000 ms`);
+    assert.ok(lag < 5000);
+    assert.equal(await metric(broker, `${B}events_announced_total`), 0);
+    assert.ok((await metric(broker, `${B}log_reads_found_total`)) >= 2);
+    assertLog(await redis.entries(run.id), run.text);
+  });
+});
