@@ -11,7 +11,7 @@ import path from "node:path";
 import { test } from "node:test";
 
 import { comparePositions } from "../../broker/web/client.js";
-import { Harness, missing } from "../clients/harness.mjs";
+import { Harness, ended, missing, post } from "../clients/harness.mjs";
 
 export const sleep = (ms) => new Promise((wake) => setTimeout(wake, ms));
 
@@ -603,6 +603,44 @@ export class World {
     for (const made of this.#made.reverse()) await (made.remove ? made.remove() : made.stop());
   }
 }
+
+// ---- generations
+
+/** Starts a generation of the replay provider and records it: {id, text, reader}. */
+export async function begin(w, broker, text, more = {}) {
+  const { id } = await post(broker.url, text, { rate: 100, ...more });
+  return { id, text, reader: w.record(broker, id) };
+}
+
+/** Short ones, begun one after the other, so that what happens now meets each of them at another token. */
+export async function wave(w, broker, more = {}) {
+  const runs = [];
+  for (let n = 0; n < 10; n++) {
+    runs.push(await begin(w, broker, words(24), { rate: 40, ...more }));
+    await sleep(60);
+  }
+  return runs;
+}
+
+/** For Recorder.until: so many words were shown, however they came. */
+export const said =
+  (n) =>
+  ({ text }) =>
+    text.split(" ").length >= n;
+
+/** The reader's end, checked against the log, the snapshot and the text that was asked for. */
+export async function assertRun(redis, broker, { id, text, reader }, { attempts, ...wanted } = {}) {
+  await reader.end();
+  const log = await redis.entries(id);
+  assertWhole(reader, log, { text, ...wanted });
+  const snapshot = await ended(broker.url, id);
+  assert.deepEqual([snapshot.text, snapshot.position], [text, log.at(-1).position]);
+  if (attempts !== undefined) assert.equal(reader.of("attempt").length, attempts, `attempts of ${id}`);
+}
+
+/** The queue is empty: every job was acknowledged, by whoever. */
+export const noJobs = (redis) =>
+  until(async () => (await redis.pending()).length === 0, "acknowledged queue", 20000);
 
 /** A test with a world of its own, whose logs tell of a failure. */
 export function fault(name, run, { timeout = 90000 } = {}) {

@@ -5,43 +5,34 @@ import { setImmediate as turn } from "node:timers/promises";
 import { describe } from "node:test";
 
 import { watch } from "../../broker/web/client.js";
-import { ended, post } from "../clients/harness.mjs";
+import { ended } from "../clients/harness.mjs";
 import { ModelServer, beginStream, formats, sendTorn } from "../integration/model-server.mjs";
-import { assertLog, assertWhole, fault, logLines, metric, sleep, until, words } from "./faults-lib.mjs";
+import {
+  assertLog,
+  assertRun,
+  assertWhole,
+  begin,
+  fault,
+  logLines,
+  metric,
+  noJobs,
+  said,
+  sleep,
+  until,
+  wave,
+  words,
+} from "./faults-lib.mjs";
 
 const P = "tokencast_worker_";
 const TEXT = words(160);
 
-/** Starts a generation and records it: {id, text, reader}. */
-async function begin(w, broker, text = TEXT, more = {}) {
-  const { id } = await post(broker.url, text, { rate: 100, ...more });
-  return { id, text, reader: w.record(broker, id) };
-}
-
-/** So many words were shown, however they came. */
-const said =
-  (n) =>
-  ({ text }) =>
-    text.split(" ").length >= n;
-
 const startedTries = ({ events }) => events.filter(({ type }) => type === "start").length;
 
-/** The reader's end, checked against the log and the snapshot. */
-async function assertRun(redis, broker, { id, text, reader }, { attempts } = {}) {
-  await reader.end();
-  const log = await redis.entries(id);
-  assertWhole(reader, log, { text });
-  const snapshot = await ended(broker.url, id);
-  assert.deepEqual([snapshot.text, snapshot.position], [text, log.at(-1).position]);
-  if (attempts !== undefined) assert.equal(reader.of("attempt").length, attempts, `attempts of ${id}`);
-}
-
+/** One metric of several programs. */
 async function sum(programs, name) {
   const values = await Promise.all(programs.map((program) => metric(program, name)));
   return values.reduce((all, one) => all + one, 0);
 }
-
-const noJobs = (redis) => until(async () => (await redis.pending()).length === 0, "acknowledged queue", 20000);
 
 /** Ends as SIGKILL does, at once. */
 const kill = (program) => program.stop("SIGKILL");
@@ -56,6 +47,7 @@ describe("workers", { concurrency: 3 }, () => {
       const settling = await begin(w, broker, words(3), on);
       await settling.reader.end();
       const running = await Promise.all([50, 100, 400].map((rate) => begin(w, broker, TEXT, { ...on, rate })));
+      const waved = await wave(w, broker, on);
       const last = await begin(w, broker, words(24), { ...on, rate: 60 });
       const heir = await w.worker(redis);
       const watched = watch(`${broker.url}/v1/generations/${running[0].id}/events`);
@@ -64,7 +56,7 @@ describe("workers", { concurrency: 3 }, () => {
       await kill(doomed);
       const killed = performance.now();
 
-      for (const run of [...running, first, last]) await assertRun(redis, broker, run);
+      for (const run of [...running, ...waved, first, last]) await assertRun(redis, broker, run);
       const [{ at, data }] = running[0].reader.of("attempt");
       assert.deepEqual([data.try, data.reason], [2, "worker_lost"]);
       if (policy === "restart") assert.equal(data.mode, "restart");
@@ -100,8 +92,12 @@ describe("workers", { concurrency: 3 }, () => {
     const redis = await w.redis();
     const broker = await w.broker(redis);
     const zombie = await w.worker(redis);
-    const on = { on_crash: "restart" };
-    const runs = await Promise.all([40, 100, 300].map((rate) => begin(w, broker, TEXT, { ...on, rate })));
+    const waved = await wave(w, broker);
+    const policies = ["restart", "continue", "restart"];
+    const rates = [40, 100, 300];
+    const runs = await Promise.all(
+      policies.map((on_crash, i) => begin(w, broker, TEXT, { on_crash, rate: rates[i] })),
+    );
     await runs[1].reader.until(said(20), "text");
     w.pause(zombie);
     const heir = await w.worker(redis);
@@ -111,6 +107,7 @@ describe("workers", { concurrency: 3 }, () => {
     w.resume(zombie);
     await until(async () => (await metric(zombie, `${P}fenced_total`)) >= 1, "a fenced writer");
     for (const run of runs) await assertRun(redis, broker, run, { attempts: 1 });
+    for (const run of waved) await assertRun(redis, broker, run);
     await noJobs(redis);
     assert.equal(await metric(heir, `${P}fenced_total`), 0);
     // It works on: the next job may well be its own.
@@ -122,7 +119,7 @@ describe("workers", { concurrency: 3 }, () => {
     const redis = await w.redis();
     const broker = await w.broker(redis);
     const leaving = await w.worker(redis, ["--grace", "30s"]);
-    const old = await begin(w, broker);
+    const old = await begin(w, broker, TEXT);
     await old.reader.until(said(20), "text");
     const stopped = leaving.stop();
     await until(() => logLines(leaving).some(({ msg }) => msg === "draining"), "draining");
@@ -165,7 +162,7 @@ describe("workers", { concurrency: 3 }, () => {
     const redis = await w.redis();
     const broker = await w.broker(redis);
     const doomed = await w.worker(redis);
-    const run = await begin(w, broker);
+    const run = await begin(w, broker, TEXT);
     await run.reader.until(said(20), "text");
     await kill(doomed);
     const queued = await begin(w, broker, words(20));
