@@ -568,7 +568,8 @@ export class World {
 
   /** @param {{url: string}} redis a server or a switch */
   broker(redis, args = [], more = {}) {
-    return this.#program("broker", redis, ["--loops", "1", "--heartbeat", "200ms", "--sweep", "200ms", ...args], more);
+    const common = ["--loops", "1", "--heartbeat", "200ms", "--sweep", "200ms", "--lease-ms", "1s"];
+    return this.#program("broker", redis, [...common, ...args], more);
   }
 
   /** Leases of a second and settle times of half of one, unless args say otherwise. */
