@@ -117,6 +117,7 @@ describe("redis", { concurrency: 3 }, () => {
       assert.equal(await redis.call("EXISTS", `tc:{${id}}:log`), 0, "never made again");
       assert.ok([404, 410].includes((await fetch(`${broker.url}/v1/generations/${id}`)).status));
     }
+    await until(async () => (await readiness(broker)) === 200, "readiness");
     await assertRun(redis, broker, { ...(await begin(w, broker, "", { model: "plain" })), text: "Hi" });
   });
 

@@ -81,7 +81,7 @@ describe("workers", { concurrency: 3 }, () => {
     await run.reader.end();
     const log = await redis.entries(run.id);
     assertWhole(run.reader, log);
-    const [error, done] = run.reader.events.slice(-2);
+    const [error, done] = run.reader.events.filter(({ id }) => id).slice(-2);
     assert.deepEqual([error.type, error.data.code, done.data.reason], ["error", "worker_lost", "error"]);
     assert.ok(run.reader.text.length > 0 && TEXT.startsWith(run.reader.text));
     assert.equal((await ended(broker.url, run.id)).state, "failed");
@@ -190,7 +190,7 @@ describe("workers", { concurrency: 3 }, () => {
     const survivor = await w.worker(redis, args);
     await run.reader.end();
     assertWhole(run.reader, await redis.entries(run.id));
-    const [error, done] = run.reader.events.slice(-2);
+    const [error, done] = run.reader.events.filter(({ id }) => id).slice(-2);
     assert.deepEqual([error.type, error.data.code, done.data.reason], ["error", "too_many_attempts", "error"]);
     assert.equal(startedTries(run.reader), 3);
     assert.equal((await ended(broker.url, run.id)).state, "failed");
