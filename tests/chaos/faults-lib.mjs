@@ -10,7 +10,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { test } from "node:test";
 
-import { comparePositions } from "../../broker/web/client.js";
+import { comparePositions, watch } from "../../broker/web/client.js";
 import { Harness, ended, missing, post } from "../clients/harness.mjs";
 
 export const sleep = (ms) => new Promise((wake) => setTimeout(wake, ms));
@@ -581,6 +581,13 @@ export class World {
     const recorder = new Recorder(broker.url, id, opts);
     this.#keep({ stop: () => recorder.close() });
     return recorder;
+  }
+
+  /** The client module, which would come back for ever. */
+  watch(broker, id) {
+    const generation = watch(`${broker.url}/v1/generations/${id}/events`);
+    this.#keep({ stop: () => generation.close() });
+    return generation;
   }
 
   /** SIGSTOP and SIGCONT, for a program or a RedisServer. */

@@ -4,7 +4,6 @@
 import assert from "node:assert/strict";
 import { describe } from "node:test";
 
-import { watch } from "../../broker/web/client.js";
 import { ModelServer, beginStream, formats } from "../integration/model-server.mjs";
 import {
   assertHonestEnd,
@@ -57,7 +56,7 @@ describe("redis", { concurrency: 3 }, () => {
       const broker = await w.broker(redis);
       const worker = await w.worker(redis, ["--settle", "3s"]);
       const runs = await stages(w, broker);
-      const watched = watch(`${broker.url}/v1/generations/${runs.middle.id}/events`);
+      const watched = w.watch(broker, runs.middle.id);
       const count = (name) => metric(broker, `${B}redis_${name}_total`);
       const before = { losses: await count("losses"), connects: await count("connects") };
       await redis.stop(signal);
@@ -101,7 +100,7 @@ describe("redis", { concurrency: 3 }, () => {
     const worker = await w.worker(redis, [...upstream, "--slots", "2", "--settle", "20s"]);
     const settling = await begin(w, broker, "", { model: "plain" });
     await settling.reader.end();
-    const running = [await begin(w, broker, "", { model: "endless" }), await begin(w, broker, "", { model: "endless" })];
+    const running = await Promise.all([1, 2].map(() => begin(w, broker, "", { model: "endless" })));
     for (const { reader } of running) await reader.until(said(10), "text");
     const queued = await begin(w, broker, "", { model: "endless" });
     await queued.reader.until(({ events }) => events.length >= 2, "open and created");
@@ -164,7 +163,7 @@ describe("redis", { concurrency: 3 }, () => {
       await behind(); // queued, and nothing more: the first second of an attempt is what gets lost
       const early = await w.worker(front);
       for (const { reader } of runs) await reader.until(said(30), "text");
-      const watched = watch(`${broker.url}/v1/generations/${runs[0].id}/events`);
+      const watched = w.watch(broker, runs[0].id);
       if (fate === "killed") await early.stop("SIGKILL");
       else w.pause(early);
       const replica = await failOver();
@@ -310,7 +309,7 @@ describe("redis", { concurrency: 3 }, () => {
     const late = w.record(broker, run.id, { after: before.id });
     await late.end();
     const { data: told } = late.of("gap")[0];
-    assert.deepEqual([told.from, told.to, told.reason], [gap.from, gap.to, "trimmed"], "a late reader is told the same");
+    assert.deepEqual([told.from, told.to, told.reason], [gap.from, gap.to, "trimmed"], "told to late readers too");
     assert.equal(late.events.at(-1).type, "done");
   });
 

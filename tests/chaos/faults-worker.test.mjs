@@ -4,7 +4,6 @@ import assert from "node:assert/strict";
 import { setImmediate as turn } from "node:timers/promises";
 import { describe } from "node:test";
 
-import { watch } from "../../broker/web/client.js";
 import { ended } from "../clients/harness.mjs";
 import { ModelServer, beginStream, formats, sendTorn } from "../integration/model-server.mjs";
 import {
@@ -25,6 +24,7 @@ import {
 
 const P = "tokencast_worker_";
 const TEXT = words(160);
+const LONG = words(280);
 
 const startedTries = ({ events }) => events.filter(({ type }) => type === "start").length;
 
@@ -46,11 +46,11 @@ describe("workers", { concurrency: 3 }, () => {
       const on = { on_crash: policy };
       const settling = await begin(w, broker, words(3), on);
       await settling.reader.end();
-      const running = await Promise.all([50, 100, 400].map((rate) => begin(w, broker, TEXT, { ...on, rate })));
+      const running = await Promise.all([60, 100, 400].map((rate) => begin(w, broker, LONG, { ...on, rate })));
       const waved = await wave(w, broker, on);
       const last = await begin(w, broker, words(24), { ...on, rate: 60 });
       const heir = await w.worker(redis);
-      const watched = watch(`${broker.url}/v1/generations/${running[0].id}/events`);
+      const watched = w.watch(broker, running[0].id);
       await last.reader.until(said(23), "its last token but one");
       const first = await begin(w, broker, TEXT, { ...on, rate: 400 }); // without its first token, or nearly
       await kill(doomed);
@@ -62,7 +62,7 @@ describe("workers", { concurrency: 3 }, () => {
       if (policy === "restart") assert.equal(data.mode, "restart");
       assert.ok(at - killed < 5 * 1400, `taken over after ${at - killed} ms`); // lease, and a third of it between looks
       t.diagnostic(`taken over ${(at - killed).toFixed(0)} ms after SIGKILL, lease 1000 ms`);
-      assert.equal((await watched.finished).text, TEXT);
+      assert.equal((await watched.finished).text, LONG);
       assert.deepEqual([watched.reconnects, watched.missing], [0, []]);
       await assertRun(redis, broker, settling, { attempts: 0 });
       await noJobs(redis);
@@ -94,9 +94,9 @@ describe("workers", { concurrency: 3 }, () => {
     const zombie = await w.worker(redis);
     const waved = await wave(w, broker);
     const policies = ["restart", "continue", "restart"];
-    const rates = [40, 100, 300];
+    const rates = [40, 100, 200]; // pieces a second, for three seconds
     const runs = await Promise.all(
-      policies.map((on_crash, i) => begin(w, broker, TEXT, { on_crash, rate: rates[i] })),
+      policies.map((on_crash, i) => begin(w, broker, words(3 * rates[i]), { on_crash, rate: rates[i] })),
     );
     await runs[1].reader.until(said(20), "text");
     w.pause(zombie);
@@ -205,7 +205,8 @@ describe("workers", { concurrency: 3 }, () => {
     const text = words(12);
     const runs = await Promise.all(
       Array.from({ length: 16 }, async (_, i) => {
-        const run = await begin(w, brokers[0], text, { rate: 40 });
+        // The first is far from its end, so that one at least is cancelled.
+        const run = await begin(w, brokers[0], i === 0 ? words(400) : text, { rate: 40 });
         const other = w.record(brokers[1], run.id);
         // From two tokens before the end to after it, in steps of 4 ms.
         await run.reader.until(said(10), "its last tokens but two");
@@ -215,7 +216,7 @@ describe("workers", { concurrency: 3 }, () => {
       }),
     );
     const reasons = new Set();
-    for (const { id, reader, other, status } of runs) {
+    for (const { id, text: whole, reader, other, status } of runs) {
       assert.ok([200, 202, 204].includes(status), `cancel: ${status}`);
       await Promise.all([reader.end(), other.end()]);
       const log = assertLog(await redis.entries(id));
@@ -226,7 +227,7 @@ describe("workers", { concurrency: 3 }, () => {
       for (const one of [reader, other]) {
         assertWhole(one, log);
         assert.equal(one.events.at(-1).data.reason, reason);
-        assert.ok(reason === "stop" ? one.text === text : text.startsWith(one.text));
+        assert.ok(reason === "stop" ? one.text === whole : whole.startsWith(one.text));
       }
       for (const broker of brokers) {
         const snapshot = await ended(broker.url, id);
