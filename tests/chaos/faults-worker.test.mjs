@@ -7,6 +7,7 @@ import { describe } from "node:test";
 import { ended } from "../clients/harness.mjs";
 import { ModelServer, beginStream, formats, sendTorn } from "../integration/model-server.mjs";
 import {
+  assertHonestEnd,
   assertLog,
   assertRun,
   assertWhole,
@@ -59,7 +60,7 @@ describe("workers", { concurrency: 3 }, () => {
       for (const run of [...running, ...waved, first, last]) await assertRun(redis, broker, run);
       const [{ at, data }] = running[0].reader.of("attempt");
       assert.deepEqual([data.try, data.reason], [2, "worker_lost"]);
-      if (policy === "restart") assert.equal(data.mode, "restart");
+      assert.equal(data.mode, policy);
       assert.ok(at - killed < 5 * 1400, `taken over after ${at - killed} ms`); // lease, and a third of it between looks
       t.diagnostic(`taken over ${(at - killed).toFixed(0)} ms after SIGKILL, lease 1000 ms`);
       assert.equal((await watched.finished).text, LONG);
@@ -174,6 +175,45 @@ describe("workers", { concurrency: 3 }, () => {
     await assertRun(redis, broker, run, { attempts: 1 });
     await assertRun(redis, broker, queued, { attempts: 0 });
     await noJobs(redis);
+  });
+
+  fault("fault_15_all_workers_gone_stalled_is_told_within_the_lease", async (w, t) => {
+    const redis = await w.redis();
+    const broker = await w.broker(redis);
+    const doomed = await w.worker(redis);
+    const run = await begin(w, broker, TEXT);
+    await run.reader.until(said(20), "text");
+    await kill(doomed);
+    const killed = performance.now();
+    const states = () => run.reader.of("status").map(({ data }) => data.state);
+    await run.reader.until(() => states().at(-1) === "stalled", "stalled");
+    t.diagnostic(`stalled told ${(performance.now() - killed).toFixed(0)} ms after SIGKILL, lease 1000 ms`);
+    assert.ok(performance.now() - killed < 5 * 1600); // lease, a third of it between looks, a sweep
+    assert.equal((await (await fetch(`${broker.url}/v1/generations/${run.id}`)).json()).state, "stalled");
+    const late = w.record(broker, run.id);
+    await late.until(said(20), "what there is");
+    assert.ok([late.events[0].data.state, ...late.of("status").map(({ data }) => data.state)].includes("stalled"));
+    const beats = run.reader.beats;
+    await until(() => run.reader.beats >= beats + 5, "heartbeats");
+    await w.worker(redis);
+    await assertRun(redis, broker, run, { attempts: 1 });
+    await assertRun(redis, broker, { ...run, reader: late }, { attempts: 1 });
+    const told = states();
+    assert.deepEqual([told.filter((state) => state === "stalled").length, told.at(-1)], [1, "running"], `${told}`);
+  });
+
+  fault("fault_15_nobody_ever_comes_an_honest_end", async (w, t) => {
+    const redis = await w.redis();
+    const broker = await w.broker(redis, ["--retention", "3s"]);
+    const doomed = await w.worker(redis, ["--retention", "3s"]);
+    const run = await begin(w, broker, TEXT);
+    await run.reader.until(said(20), "text");
+    await kill(doomed);
+    const killed = performance.now();
+    assertHonestEnd(await run.reader.end(), ["log_expired"]);
+    t.diagnostic(`ended ${(performance.now() - killed).toFixed(0)} ms after SIGKILL, retention 3000 ms`);
+    assert.ok(run.reader.of("status").some(({ data }) => data.state === "stalled"));
+    assert.equal((await fetch(`${broker.url}/v1/generations/${run.id}`)).status, 410);
   });
 
   fault("fault_16_job_that_kills_every_worker", async (w) => {
