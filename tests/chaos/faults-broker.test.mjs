@@ -337,4 +337,50 @@ describe("faults of brokers", { skip: missing(), concurrency: false }, () => {
       redis.close();
     }),
   );
+
+  // ---- what is promised and waits for its part
+
+  test("fault_11_operations_answer_until_the_last_loop_has_drained", bounded, () =>
+    within({ brokers: 4, brokerArgs: ["--loops", "2", "--drain", "2s"] }, async (h) => {
+      // One reader that does not read holds one of two loops up, by chance the main one or not: of four brokers, some.
+      const { id } = await post(h.url, words(100000), { rate: 1000000 });
+      await ended(h.url, id);
+      const stuck = h.brokers.map((broker) => h.read(broker.url, id, { follow: false, paused: true }));
+      await until(() => stuck.every((reader) => reader.opened === 1), "the streams that are to stall");
+      await Promise.all(
+        h.brokers.map(async (broker) => {
+          broker.child.kill("SIGTERM");
+          await until(async () => (await readyz(broker)).status !== 200, "the end of readiness");
+          await sleep(500);
+          assert.equal(broker.exited, false, "it drains");
+          const answer = await readyz(broker);
+          assert.equal(answer.status, 503, answer.text);
+        }),
+      );
+    }),
+  );
+
+  test("fault_23_operations_answer_without_descriptors", bounded, () =>
+    within({ brokerArgs: ["--loops", "1"] }, async (h) => {
+      const [broker] = h.brokers;
+      await limit(broker, `--nofile=${firstFree(broker)}:`);
+      // A probe that is not answered gets the process killed, and all its streams with it.
+      const probe = h.raw(broker.ops, "GET /livez HTTP/1.1\r\nHost: a\r\n\r\n");
+      await until(() => probe.status === 200, "the answer of /livez", 5000);
+    }),
+  );
+
+  test("fault_30_duplicate_of_a_job_does_not_hold_up_the_right_one", bounded, () =>
+    within({ workers: 0 }, async (h) => {
+      const redis = await Redis.connect(h.redisUrl);
+      const { id } = await post(h.url, words(10), { rate: 500 });
+      const second = String(await redis.command("XADD", "tc:jobs", "*", "gen", id));
+      await redis.command("HSET", `tc:{${id}}:meta`, "job", second); // whose HSETNX came first is the job
+      const reader = h.read(h.url, id);
+      h.workers.push(await h.worker(["--lease-ms", "60s"]));
+      await allEnded([reader], 20000); // not only when the lease is over
+      reader.whole(words(10));
+      redis.close();
+    }),
+  );
 });
