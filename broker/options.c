@@ -26,7 +26,7 @@ const struct tc_option broker_option_table[] = {
      "File with at least 32 bytes that ids are derived from Idempotency-Key with; default: kept in Redis"},
 
     {"redis", TC_OPT_STRING, AT(redis), "redis://127.0.0.1:6379", 0, 0, NULL,
-     "Redis: redis://, rediss:// (TLS) or unix:// URL"},
+     "Redis: redis://, rediss:// (TLS), unix://, redis+sentinel:// or redis+cluster:// URL"},
     {"redis-password-file", TC_OPT_STRING, AT(redis_password_file), NULL, 0, 0, NULL,
      "File with the Redis password; wins over the URL"},
     {"redis-ca-file", TC_OPT_STRING, AT(redis_ca_file), NULL, 0, 0, NULL,

@@ -31,6 +31,8 @@ valgrind
 prometheus
 shellcheck
 spin
+faketime
+iproute2
 openssl
 curl
 jq

@@ -13,7 +13,7 @@
 
 const struct tc_option worker_option_table[] = {
     {"redis", TC_OPT_STRING, AT(redis), "redis://127.0.0.1:6379", 0, 0, NULL,
-     "Redis: redis://, rediss:// (TLS) or unix:// URL"},
+     "Redis: redis://, rediss:// (TLS), unix://, redis+sentinel:// or redis+cluster:// URL"},
     {"redis-password-file", TC_OPT_STRING, AT(redis_password_file), NULL, 0, 0, NULL,
      "File with the Redis password; wins over the URL"},
     {"redis-ca-file", TC_OPT_STRING, AT(redis_ca_file), NULL, 0, 0, NULL,
