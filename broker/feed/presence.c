@@ -28,18 +28,11 @@ static void on_time(void *arg, int err, const redisReply *reply) {
         f->calls++;
 }
 
-static void withdraw(struct feed *f) {
-    char key[TC_KEY_MAX];
-    struct tc_str route = {key, tc_key_gen(key, f->hub->opts.prefix, TC_KEY_VIEWERS, f->id)};
-    if (tc_redis_command(f->hub->redis, route, on_added, f, "ZREM %s %s", key, f->hub->opts.instance) == 0)
-        f->calls++;
-    f->viewed_ms = 0;
-}
-
+/* Nobody here any more: the lease is left to run out. Taken away at once, a short visit between two looks of the worker
+ * would not count, and the grace time would run on from before it. */
 void presence_report(struct feed *f, uint64_t now_ms) {
     if (!feed_is_watched(f)) {
-        if (f->viewed_ms != 0)
-            withdraw(f);
+        f->viewed_ms = 0;
         return;
     }
     if (f->viewed_ms != 0 && now_ms - f->viewed_ms < (uint64_t)f->hub->opts.lease_ms / 3)

@@ -140,7 +140,8 @@ static void take_page(struct replay *r, const redisReply *reply) {
                 r->checked = true;
                 continue;
             }
-            if (e.position.seq <= r->next.seq) {
+            /* Trimmed past it under another attempt: nothing tells any more whether it was on this branch. */
+            if (e.position.seq <= r->next.seq || e.position.attempt != r->next.attempt) {
                 say_lost(r);
                 return;
             }

@@ -141,7 +141,8 @@ static void on_first(void *arg, int err, const redisReply *reply) {
         read_done(f);
         return;
     }
-    if (first.position.seq <= f->last.seq || tc_position_cmp(first.position, f->last) < 0) {
+    /* A log that does not reach back and begins with another attempt may be another branch: nothing tells. */
+    if (first.position.seq <= f->last.seq || first.position.attempt != f->last.attempt) {
         if (tc_redis_command(f->hub->redis, tc_str_from(f->log_key), on_newest, f, "XREVRANGE %s + - COUNT %d",
                              f->log_key, FIRST_ENTRIES) == 0)
             f->calls++;

@@ -19,13 +19,18 @@ struct broker {
     size_t started;     /* loops that were initialised */
     struct tc_ops *ops;
     uv_signal_t term, interrupt;
-    struct task *stops; /* one a loop, for the way out; so are the next two */
-    struct task *hurries;
-    struct task *releases;
-    size_t scrapes; /* under way */
-    bool stopping, hurried, closed;
+    struct member *members; /* one a loop */
+    size_t open;            /* loops that are not closed yet */
+    size_t scrapes;         /* under way */
+    bool stopping, hurried;
     atomic_bool told_ready;
     char listen[300], ops_listen[300];
+};
+
+struct member { /* a loop, and what is posted on the way out */
+    struct broker *broker;
+    struct task stop, hurry, release; /* to it */
+    struct task closed;               /* from it */
 };
 
 struct scrape {
@@ -45,13 +50,14 @@ static void on_ops_closed(void *arg) {
     (void)arg;
 }
 
-/* The last step: the main loop has closed its part and no scrape is on its way, so nobody posts any more. */
+/* The last step: every loop has closed its part and no scrape is on its way, so nobody posts any more. Until then the
+ * operations port answers: probes and scrapes are of interest while streams are sent away. */
 static void maybe_end(struct broker *b) {
-    if (!b->closed || b->scrapes > 0)
+    if (b->open > 0 || b->scrapes > 0)
         return;
     for (size_t i = 1; i < b->started; i++) {
-        b->releases[i].run = release;
-        loop_post(&b->loops[i], &b->releases[i]);
+        b->members[i].release.run = release;
+        loop_post(&b->loops[i], &b->members[i].release);
     }
     loop_release(&b->loops[0]);
     tc_ops_close(b->ops, on_ops_closed, NULL);
@@ -59,10 +65,18 @@ static void maybe_end(struct broker *b) {
     uv_close((uv_handle_t *)&b->interrupt, NULL);
 }
 
-static void on_main_closed(void *arg) {
-    struct broker *b = arg;
-    b->closed = true;
+static void on_closed_told(struct task *t, struct loop *l) {
+    struct broker *b = TC_CONTAINER_OF(t, struct member, closed)->broker;
+    (void)l;
+    b->open--;
     maybe_end(b);
+}
+
+/* On the thread of the loop that has closed. */
+static void on_loop_closed(void *arg) {
+    struct member *m = arg;
+    m->closed.run = on_closed_told;
+    loop_post(&m->broker->loops[0], &m->closed);
 }
 
 static void answer_scrape(struct scrape *s) {
@@ -129,7 +143,7 @@ static int on_ready(void *arg, struct tc_buf *why) {
 
 /* On the thread of the loop whose Redis came up; the last one finds all of them up. */
 static void tell_ready(void *arg) {
-    struct broker *b = arg;
+    struct broker *b = ((struct member *)arg)->broker;
     if (!is_up(b) || atomic_exchange(&b->told_ready, true))
         return;
     tc_log(TC_LOG_INFO, "ready", TC_LS("version", TC_VERSION), TC_LS("listen", b->listen), TC_LS("ops", b->ops_listen),
@@ -148,10 +162,10 @@ static void on_signal(uv_signal_t *handle, int signum) {
     b->hurried = b->stopping; /* asked twice: no more waiting */
     tc_log(TC_LOG_INFO, "stopping", TC_LI("signal", signum));
     b->stopping = true;
-    struct task *tasks = b->hurried ? b->hurries : b->stops;
-    for (size_t i = 1; i < b->started && !b->closed; i++) {
-        tasks[i].run = stop_loop;
-        loop_post(&b->loops[i], &tasks[i]);
+    for (size_t i = 1; i < b->started; i++) {
+        struct task *task = b->hurried ? &b->members[i].hurry : &b->members[i].stop;
+        task->run = stop_loop;
+        loop_post(&b->loops[i], task);
     }
     loop_stop(&b->loops[0]);
 }
@@ -212,10 +226,12 @@ static int start(struct broker *b) {
         err = watch_signal(b, &b->interrupt, SIGINT);
     if (err != 0)
         return err;
-    b->loops[0].on_closed = on_main_closed;
+    b->open = b->started;
     for (size_t i = 0; i < b->started; i++) {
+        b->members[i].broker = b;
         b->loops[i].on_redis = tell_ready;
-        b->loops[i].arg = b;
+        b->loops[i].on_closed = on_loop_closed;
+        b->loops[i].arg = &b->members[i];
     }
     for (size_t i = 1; i < b->started; i++)
         if (uv_thread_create(&b->loops[i].thread, run_thread, &b->loops[i]) != 0)
@@ -226,10 +242,8 @@ static int start(struct broker *b) {
 int broker_run(const struct broker_options *opts) {
     struct broker b = {.opts = opts};
     b.loops = calloc((size_t)opts->loops, sizeof *b.loops);
-    b.stops = calloc((size_t)opts->loops, sizeof *b.stops);
-    b.hurries = calloc((size_t)opts->loops, sizeof *b.hurries);
-    b.releases = calloc((size_t)opts->loops, sizeof *b.releases);
-    if (b.loops == NULL || b.stops == NULL || b.hurries == NULL || b.releases == NULL)
+    b.members = calloc((size_t)opts->loops, sizeof *b.members);
+    if (b.loops == NULL || b.members == NULL)
         abort();
     int err = start(&b);
     if (err != 0) {
@@ -242,9 +256,7 @@ int broker_run(const struct broker_options *opts) {
     for (size_t i = 0; i < b.started; i++)
         loop_fini(&b.loops[i]);
     free(b.loops);
-    free(b.stops);
-    free(b.hurries);
-    free(b.releases);
+    free(b.members);
     tc_log0(TC_LOG_INFO, "stopped");
     return 0;
 }

@@ -73,9 +73,6 @@ static void announce(struct tc_writer *w, const struct window_entry *e) {
 static void tell_finished(struct tc_writer *w) {
     writer_set_state(w, WRITER_FINISHED);
     hint_expiry(w, tc_mono_us(), true);
-    if (w->finished_told)
-        return;
-    w->finished_told = true;
     w->cbs.on_finished(w->arg);
 }
 

@@ -89,7 +89,7 @@ static void on_head(void *arg, int err, const redisReply *reply) {
         return;
     if (err == 0 && !note_refusal(w, reply) && reply->type == REDIS_REPLY_ARRAY && reply->elements > 0 &&
         tc_reply_entry(reply, 0, &entry) == 0) {
-        w->head = entry.position;
+        w->fencing.head = entry.position;
         if (entry.has_e && tc_event_decode(entry.e.p, entry.e.n, &ev) == 0 && ev.type == TC_EV_CREATED)
             w->created_us = ev.at;
     }
@@ -236,6 +236,7 @@ static void choose_attempt(struct tc_writer *w, uint64_t tail_attempt) {
 static void stand_on(struct tc_writer *w, const struct fencing *f) {
     w->base = w->acked = f->last;
     w->top = f->top;
+    w->head = f->head;
     w->length = f->length;
 }
 
@@ -264,6 +265,15 @@ static void fenced(struct tc_writer *w) {
     writer_opened(w, f->last_done);
 }
 
+/* The log ends with an event of mine, but has fewer entries than lead to it, and not because it was trimmed: a link
+ * that survived a failover has written behind a lost part. */
+static bool has_hole(const struct tc_writer *w) {
+    const struct fencing *f = &w->fencing;
+    if (f->top.attempt != w->attempt || f->top.seq == 0 || tc_position_cmp(f->head, w->head) != 0)
+        return false;
+    return f->length < w->length + (int64_t)f->top.seq - (int64_t)w->acked.seq;
+}
+
 /* Rule 7: where the log ends decides what is repeated, and whether that is enough. */
 static void regained(struct tc_writer *w) {
     const struct fencing *f = &w->fencing;
@@ -273,7 +283,9 @@ static void regained(struct tc_writer *w) {
         writer_lost(w, TC_EFENCED);
         return;
     }
-    if (f->top.attempt == w->attempt && f->top.seq > 0)
+    if (has_hole(w))
+        rc = TC_ERANGE;
+    else if (f->top.attempt == w->attempt && f->top.seq > 0)
         rc = window_rewind(&w->window, f->top.seq, &repeated);
     else if (f->top.attempt == w->attempt && tc_position_cmp(f->last, w->base) == 0)
         rc = window_rewind(&w->window, w->base.seq, &repeated);
@@ -286,6 +298,7 @@ static void regained(struct tc_writer *w) {
         tc_log(TC_LOG_WARN, "Redis lost entries, repeating them", TC_LS("gen", w->id), TC_LI("entries", repeated));
     w->publisher->stats.repeated += repeated;
     w->top = f->top;
+    w->head = f->head;
     w->length = f->length;
     w->acked = f->top.seq > 0 ? f->top : w->base;
     writer_set_state(w, w->finish_said ? WRITER_FINISHING : WRITER_LIVE);

@@ -43,6 +43,7 @@ struct fencing {
     bool has_top;            /* the log has any entry */
     bool last_done;          /* `last` is a done event */
     int64_t length;          /* entries of the log */
+    struct tc_position head; /* first entry */
     struct tc_position top;  /* last entry, fences included */
     struct tc_position last; /* last event; 0-0: none */
 };
@@ -91,7 +92,6 @@ struct tc_writer {
     uint64_t backoff_ms; /* next back-off; 0 = none since the last success */
     uint64_t refused_us; /* monotonic: since when Redis refuses; 0 = it does not */
     bool finish_said;    /* tc_writer_finish was called */
-    bool finished_told;  /* on_finished was called */
     bool stopped;        /* on_pressure(true) is in force */
     size_t said_bytes;   /* against max_log_bytes */
 

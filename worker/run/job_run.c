@@ -197,6 +197,8 @@ static void on_lost(void *arg, int err) {
 
 static void on_finished(void *arg) {
     struct job_run *run = arg;
+    if (run->state == JOB_SETTLING)
+        run->finished_us = tc_mono_us(); /* repaired: the log is watched for as long again */
     if (run->state != JOB_FINISHING)
         return;
     generate_report(run);
@@ -342,7 +344,8 @@ void job_run_start(struct job_run *run, const struct job_env *env, const char *j
     snprintf(run->job, sizeof(run->job), "%s", job);
     snprintf(run->gen, sizeof(run->gen), "%s", gen);
     tc_key_gen(run->meta, env->opts->prefix, TC_KEY_META, gen);
-    lease_start(&run->lease, env->loop, env->jobs, env->redis, run->job, deliveries, env->opts->lease_ms, &cbs, run);
+    run->lease.deliveries = deliveries;
+    lease_start(&run->lease, env->loop, env->jobs, env->redis, run->job, env->opts->lease_ms, &cbs, run);
     lease_renew(&run->lease); /* counts this delivery, before anything of it can do harm */
     load(run);
 }

@@ -28,12 +28,10 @@ static void on_timer(uv_timer_t *timer) {
 }
 
 void lease_start(struct lease *l, uv_loop_t *loop, struct jobs *jobs, struct tc_redis *redis, const char *job,
-                 uint64_t deliveries, int64_t lease_ms, const struct lease_callbacks *cbs, void *arg) {
-    memset(l, 0, sizeof(*l));
+                 int64_t lease_ms, const struct lease_callbacks *cbs, void *arg) {
     l->jobs = jobs;
     l->redis = redis;
     l->job = job;
-    l->deliveries = deliveries;
     l->cbs = *cbs;
     l->arg = arg;
     l->abandon_ms = -1;

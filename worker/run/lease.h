@@ -34,8 +34,9 @@ struct lease {
     void (*close_cb)(void *arg);
 };
 
+/* `l` is zeroed but for `deliveries`. */
 void lease_start(struct lease *l, uv_loop_t *loop, struct jobs *jobs, struct tc_redis *redis, const char *job,
-                 uint64_t deliveries, int64_t lease_ms, const struct lease_callbacks *cbs, void *arg);
+                 int64_t lease_ms, const struct lease_callbacks *cbs, void *arg);
 
 /* From now on viewers of `gen` are counted at each renewal; none for `abandon_ms` and two renewals: on_abandoned. */
 void lease_watch_viewers(struct lease *l, const char *prefix, const char *gen, int64_t abandon_ms);

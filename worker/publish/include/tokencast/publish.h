@@ -56,7 +56,8 @@ struct tc_writer_callbacks {
      * TC_EREDIS (refused for good), TC_EAGAIN (Redis lost a part that cannot be repeated any more: close, open again
      * and begin a new attempt), TC_ECLOSED (the Redis link was closed). Nothing else but closing is possible. */
     void (*on_lost)(void *arg, int err);
-    /* `done` is acknowledged and announced. Once, even where a failover made the writer repeat it. */
+    /* `done` is acknowledged and announced. Again after every repair, since a failover may have taken it back: who
+     * watches the log for a while afterwards begins anew. */
     void (*on_finished)(void *arg);
     /* The answer to tc_writer_check: the log ends where this writer believes. Else the writer finds out why, and goes
      * on by itself or calls on_lost. May be NULL. */
