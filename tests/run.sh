@@ -109,9 +109,10 @@ ctest_step() {
     step ctest "$2" ctest --test-dir "$build" --output-on-failure --no-tests=error -j "$jobs"
 }
 
-# node_step SECONDS FOLDER: the folder's *.test.mjs with node's own runner; TC_BUILD says where the programs are.
+# node_step SECONDS FOLDER FILES-AT-ONCE: the folder's *.test.mjs with node's own runner; TC_BUILD says where the programs
+# are.
 node_step() {
-    local limit=$1 folder=$2 files
+    local limit=$1 folder=$2 at_once=$3 files
     if [ ! -d "$folder" ]; then
         problem "the folder $folder is missing"
         return
@@ -121,7 +122,7 @@ node_step() {
         problem "$folder has no *.test.mjs"
         return
     fi
-    step node "$limit" env TC_BUILD="$build" node --test --test-reporter=tap "${files[@]}"
+    step node "$limit" env TC_BUILD="$build" node --test --test-concurrency="$at_once" --test-reporter=tap "${files[@]}"
 }
 
 # Whatever a sanitizer wrote about programs that the tests started: their own output goes to the harness.
@@ -155,12 +156,19 @@ suite_unit() {
 suite_folder() {
     build_preset dev || return
     build=$PWD/build
-    node_step 600 "tests/$suite"
+    node_step 900 "tests/$suite" 1
 }
 
 # The protocol's rules, explored by spin.
 suite_model() {
     step checks 900 tests/model/run.sh
+}
+
+# Mostly waiting for one another: two at once.
+suite_integration() {
+    build_preset dev || return
+    build=$PWD/build
+    node_step 900 tests/integration 2
 }
 
 suite_fuzz() {
@@ -186,7 +194,7 @@ sanitized_suite() {
     ctest_step "$build" 600
     ASAN_OPTIONS+=:$to_file
     TSAN_OPTIONS+=:$to_file
-    node_step 900 tests/integration
+    node_step 1500 tests/integration 2
     collect_reports
     unset TC_SANITIZED UBSAN_OPTIONS LSAN_OPTIONS ASAN_OPTIONS TSAN_OPTIONS
 }

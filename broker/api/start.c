@@ -12,6 +12,7 @@
 #include "redis/reply.h"
 #include "tokencast/error.h"
 #include "wire/json.h"
+#include "wire/pack.h"
 
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
@@ -103,6 +104,12 @@ static void sent(struct start_op *op, int err) {
 
 /* ---- the room is told ---- */
 
+/* Adds ARGV[2] to the room's log unless one of its latest entries names the same generation (ARGV[1], as packed). */
+#define ANNOUNCE_ONCE                                                                                                  \
+    "for _, entry in ipairs(redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 100)) do "                             \
+    "if string.find(entry[2][2], ARGV[1], 1, true) then return '' end end "                                            \
+    "return redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[3], '*', 'e', ARGV[2])"
+
 static void on_announced(void *arg, int err, const redisReply *reply) {
     struct start_op *op = arg;
     char bell[TC_KEY_MAX];
@@ -123,7 +130,8 @@ static void on_announced(void *arg, int err, const redisReply *reply) {
 static void announce(struct start_op *op) {
     char key[TC_KEY_MAX];
     struct tc_str route = {key, tc_key_channel(key, op->api->opts.prefix, op->req.channel, false)};
-    struct tc_buf json = {0};
+    struct tc_buf json = {0}, name = {0};
+    msgpack_packer pk;
     tc_buf_printf(&json, "{\"type\":\"generation\",\"generation\":\"%s\",\"model\":", op->req.id);
     tc_json_string(&json, tc_str_from(op->req.model));
     tc_buf_printf(&json, ",\"at\":%lld}", (long long)tc_now_us());
@@ -133,8 +141,14 @@ static void announce(struct start_op *op) {
     if (value != NULL)
         tc_json_to_mp(&op->created, value);
     json_decref(value);
-    sent(op, tc_redis_command(op->api->redis, route, on_announced, op, "XADD %s MAXLEN ~ %d * e %b", key,
-                              CHANNEL_ENTRIES, op->created.data, op->created.len));
+    /* Several requests with one key may be here at once. */
+    tc_buf_reset(&name);
+    pack_init(&pk, &name);
+    pack_str(&pk, TC_STR("generation"));
+    pack_str(&pk, tc_str_from(op->req.id));
+    sent(op, tc_redis_command(op->api->redis, route, on_announced, op, "EVAL %s 1 %s %b %b %d", ANNOUNCE_ONCE, key,
+                              name.data, name.len, op->created.data, op->created.len, CHANNEL_ENTRIES));
+    tc_buf_fini(&name);
     int rc = tc_redis_command(op->api->redis, route, NULL, NULL, "PEXPIRE %s %lld", key,
                               (long long)op->api->opts.retention_ms * 24);
     (void)rc; /* set again with the next announcement */
@@ -170,7 +184,7 @@ static void on_enqueued(void *arg, int err, const redisReply *reply) {
 static void enqueue(struct start_op *op) {
     char jobs[TC_KEY_MAX];
     struct tc_str route = {jobs, tc_key_jobs(jobs, op->api->opts.prefix, op->api->opts.queue)};
-    /* Before meta names a job: a request that breaks off here is announced by its repeat, and twice counts once. */
+    /* Before meta names a job: a request that breaks off here is announced by its repeat. */
     if (op->req.channel[0] != '\0' && op->job[0] == '\0')
         announce(op);
     if (op->over)

@@ -41,6 +41,9 @@ static void leave_track(struct sub *s) {
     struct sub *moved = t->subs[--t->sub_count];
     t->subs[s->index] = moved;
     moved->index = s->index;
+    /* Somebody stands elsewhere now, perhaps where the flush has been: it begins its round anew. */
+    if (t->todo > 0)
+        t->todo = t->sub_count;
 }
 
 static void adopt(struct sub *s, struct catchup *c) {

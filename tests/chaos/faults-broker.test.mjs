@@ -338,8 +338,6 @@ describe("faults of brokers", { skip: missing(), concurrency: false }, () => {
     }),
   );
 
-  // ---- what is promised and waits for its part
-
   test("fault_11_operations_answer_until_the_last_loop_has_drained", bounded, () =>
     within({ brokers: 4, brokerArgs: ["--loops", "2", "--drain", "2s"] }, async (h) => {
       // One reader that does not read holds one of two loops up, by chance the main one or not: of four brokers, some.
@@ -357,16 +355,6 @@ describe("faults of brokers", { skip: missing(), concurrency: false }, () => {
           assert.equal(answer.status, 503, answer.text);
         }),
       );
-    }),
-  );
-
-  test("fault_23_operations_answer_without_descriptors", bounded, () =>
-    within({ brokerArgs: ["--loops", "1"] }, async (h) => {
-      const [broker] = h.brokers;
-      await limit(broker, `--nofile=${firstFree(broker)}:`);
-      // A probe that is not answered gets the process killed, and all its streams with it.
-      const probe = h.raw(broker.ops, "GET /livez HTTP/1.1\r\nHost: a\r\n\r\n");
-      await until(() => probe.status === 200, "the answer of /livez", 5000);
     }),
   );
 
