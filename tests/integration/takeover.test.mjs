@@ -524,7 +524,10 @@ describe("worker and model server", { skip: missing() }, () => {
   const BIG = 24 << 20;
   let h;
   let server;
+  const HELD = 128 << 10; // what comes before the model server is let go on
   let sent = 0;
+  let letGoOn;
+  const goingOn = new Promise((resolve) => (letGoOn = resolve));
   before(async () => {
     server = await ModelServer.start({
       half: (response, seen) => {
@@ -536,6 +539,7 @@ describe("worker and model server", { skip: missing() }, () => {
         beginStream(response);
         response.write(format.begin);
         for (let at = 0; at < BIG && !response.destroyed; at += 4096) {
+          if (at === HELD) await goingOn;
           if (!response.write(format.piece(`${String(at).padEnd(4095, "ü")}\n`)))
             await new Promise((go) => response.once("drain", go).once("close", go));
           sent = at + 4096;
@@ -584,6 +588,7 @@ describe("worker and model server", { skip: missing() }, () => {
     await reader.reaches(64 << 10);
     h.redis.child.kill("SIGSTOP");
     try {
+      letGoOn();
       await sleep(8000);
       const stuck = sent;
       assert.ok(stuck < BIG, "the model server was not held up");
