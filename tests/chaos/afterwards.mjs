@@ -8,7 +8,9 @@ const LIMIT_MS = 15000;
 
 async function get(url) {
   const response = await fetch(url, { signal: AbortSignal.timeout(LIMIT_MS) });
-  return { status: response.status, text: await response.text() };
+  const text = await response.text();
+  if (response.status === 503) throw new Error(`not now: ${text.slice(0, 200)}`); // asked again
+  return { status: response.status, text };
 }
 
 /** Findings of the snapshot against the log. */
