@@ -192,7 +192,11 @@ export class Cluster extends Servers {
     let keys = (await from.do("cluster", "getkeysinslot", slot, "1000")).split("\n").filter(Boolean);
     await between();
     while (keys.length > 0) {
-      for (const key of keys) await from.do("migrate", "127.0.0.1", to.port, key, 0, 5000);
+      for (const key of keys) {
+        // What the first of two tries may have left behind is older than what is here.
+        const said = await from.do("migrate", "127.0.0.1", to.port, key, 0, 5000, "replace");
+        if (!/^(OK|NOKEY)$/.test(said)) throw new Error(`migrate ${key}: ${said}`);
+      }
       await between();
       keys = (await from.do("cluster", "getkeysinslot", slot, "1000")).split("\n").filter(Boolean);
     }
