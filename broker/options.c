@@ -19,6 +19,8 @@ const struct tc_option broker_option_table[] = {
     {"allow-anonymous", TC_OPT_BOOL, AT(allow_anonymous), "false", 0, 0, NULL,
      "Serve everybody who reaches the address, whatever it is: there is no access control yet"},
     {"loops", TC_OPT_INT, AT(loops), "0", 0, 256, NULL, "Event loops, a thread each; 0: one a core"},
+    {"io", TC_OPT_CHOICE, AT(io), "send", 0, 0, "send|uring",
+     "How streams are sent: a call for each, or many in one through io_uring where the kernel lets us"},
     {"page", TC_OPT_BOOL, AT(page), "true", 0, 0, NULL, "Serve the page at / and its client module at /client.js"},
     {"cors-origins", TC_OPT_STRING, AT(cors_origins), NULL, 0, 0, NULL,
      "Origins whose pages may read answers, separated by commas, or *; default: none"},

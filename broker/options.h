@@ -10,6 +10,7 @@ struct broker_options {
     const char *listen, *ops_listen;
     int64_t loops;
     bool allow_anonymous, page;
+    const char *io;
     const char *cors_origins, *id_secret_file;
     const char *redis, *redis_password_file, *redis_ca_file, *redis_cert_file, *redis_key_file;
     bool redis_tls_insecure;

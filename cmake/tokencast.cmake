@@ -36,6 +36,14 @@ if(TC_MSGPACK_INCLUDE AND NOT IS_ABSOLUTE "${TC_MSGPACK_INCLUDE}")
   set_target_properties(PkgConfig::MSGPACK PROPERTIES INTERFACE_INCLUDE_DIRECTORIES "")
 endif()
 
+# io_uring is a way to send that a build may do without.
+add_library(tc_uring INTERFACE)
+pkg_check_modules(URING IMPORTED_TARGET liburing>=2.2)
+if(URING_FOUND)
+  target_link_libraries(tc_uring INTERFACE PkgConfig::URING)
+  target_compile_definitions(tc_uring INTERFACE TC_HAVE_LIBURING=1)
+endif()
+
 # An HTTP/1.1 parser: llhttp where the distribution has it, else its predecessor with the same callbacks.
 add_library(tc_http_parser INTERFACE)
 find_path(TC_LLHTTP_INCLUDE llhttp.h)

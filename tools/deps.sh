@@ -18,6 +18,7 @@ libjansson-dev
 libcurl4-openssl-dev
 libssl-dev
 libllhttp-dev|libhttp-parser-dev
+liburing-dev
 uthash-dev
 libcmocka-dev
 redis-server

@@ -77,7 +77,7 @@ static bool give(struct member *m, struct tc_position pos, const struct tc_event
     char room[VECTOR_TEXT_MAX];
     struct tc_buf id = {.data = room, .cap = sizeof room};
     vector_format(&c->vector, &id);
-    if (ev->at > 0)
+    if (ev->at > 0 && c->fan.latency_at == 0)
         c->fan.latency_at = ev->at;
     struct dialect_event in = {.ev = ev, .raw = raw, .id = tc_buf_str(&id), .extra = m->extra};
     fan_event(&c->fan, pos, &in);

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "feed/hub.h"
+#include "http/batch.h"
 #include "tokencast/error.h"
 
 #include <string.h>
@@ -168,7 +169,7 @@ static bool has_work(const struct sub *s) {
     return s->more || s->state == SUB_ENDING;
 }
 
-static void flush_track(struct track *t, unsigned *budget) {
+static void flush_track(struct track *t, struct http_batch *batch, unsigned *budget) {
     while (t->todo > 0 && *budget > 0 && t->sub_count > 0) {
         if (t->hand >= t->sub_count)
             t->hand = 0;
@@ -179,7 +180,10 @@ static void flush_track(struct track *t, unsigned *budget) {
             continue;
         }
         (*budget)--;
-        sub_pump(s);
+        if (!sub_batch(s, batch)) {
+            http_batch_submit(batch); /* what a pump may set off finds nobody in between */
+            sub_pump(s);
+        }
         if (t->hand < t->sub_count && t->subs[t->hand] == s)
             t->hand++; /* else it left, and another stands in its place */
     }
@@ -190,7 +194,7 @@ static void flush_track(struct track *t, unsigned *budget) {
 bool fan_flush(struct fan *f, unsigned *budget) {
     bool left = false;
     for (struct track *t = f->tracks; t != NULL; t = t->next) {
-        flush_track(t, budget);
+        flush_track(t, f->hub->opts.batch, budget);
         left = left || t->todo > 0;
     }
     return left;

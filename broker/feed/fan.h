@@ -28,7 +28,7 @@ struct fan {
     struct tc_list dirty; /* in hub->dirty while something is to be flushed */
     bool ended;
     uint64_t retired_ms; /* loop time of the last fan_retire() that looked */
-    int64_t latency_at;  /* `at` of the newest event not yet flushed, microseconds; 0 = none */
+    int64_t latency_at;  /* `at` of the oldest event not yet flushed, microseconds; 0 = none */
 };
 
 void fan_init(struct fan *f, struct hub *hub, const struct fan_source *source);

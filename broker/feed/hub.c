@@ -6,6 +6,7 @@
 #include "feed/eviction.h"
 #include "feed/feed.h"
 #include "feed/status.h"
+#include "http/batch.h"
 #include "tokencast/error.h"
 
 #define VISITS_PER_TURN 512 /* subscribers flushed before the loop looks at its sockets again */
@@ -24,19 +25,31 @@ void hub_mark_dirty(struct hub *h, struct tc_list *node) {
         uv_idle_start(&h->idle, on_idle);
 }
 
+static void tell_latencies(struct hub *h, const int64_t *at, unsigned count) {
+    int64_t now = count > 0 ? tc_now_us() : 0;
+    for (unsigned i = 0; i < count && h->on_latency != NULL; i++)
+        h->on_latency(h->arg, now - at[i]);
+}
+
 static void flush(struct hub *h) {
-    unsigned budget = VISITS_PER_TURN;
+    unsigned budget = VISITS_PER_TURN, told = 0;
+    int64_t at[VISITS_PER_TURN];
     struct tc_list work;
     tc_list_move(&h->dirty, &work);
     while (!tc_list_empty(&work)) {
         struct fan *f = TC_CONTAINER_OF(work.next, struct fan, dirty);
+        unsigned before = budget;
         tc_list_remove(&f->dirty);
-        if (fan_flush(f, &budget) && !tc_list_linked(&f->dirty))
+        bool left = fan_flush(f, &budget);
+        if (left && !tc_list_linked(&f->dirty))
             tc_list_add_tail(&h->dirty, &f->dirty);
-        if (f->latency_at > 0 && f->sub_count > 0 && h->on_latency != NULL)
-            h->on_latency(h->arg, tc_now_us() - f->latency_at);
-        f->latency_at = 0;
+        if (f->latency_at > 0 && budget < before)
+            at[told++] = f->latency_at;
+        if (budget < before || !left)
+            f->latency_at = 0;
     }
+    http_batch_submit(h->opts.batch);
+    tell_latencies(h, at, told);
     if (tc_list_empty(&h->dirty))
         uv_idle_stop(&h->idle);
 }

@@ -15,19 +15,21 @@
 
 struct feed;
 struct channel;
+struct http_batch;
 
 struct hub_options {
     const char *prefix;            /* of keys */
     const char *queue;             /* NULL = the default queue; for "how many are ahead" */
     int64_t lag_events, lag_bytes; /* a subscriber's bound; also what a track and the history keep */
     int64_t heartbeat_ms;
-    int64_t linger_ms;    /* a feed without readers is kept this long */
-    int64_t lease_ms;     /* of viewers, and how long a position ahead of the log is waited for */
-    int64_t sweep_ms;     /* a quiet generation's log is looked at this often */
-    int64_t max_feeds;    /* beyond: TC_EFULL */
-    const char *instance; /* this broker's name among viewers; unique a process and loop */
-    int64_t max_age_ms;   /* streams are asked to come back after about this long; 0 = never */
-    bool warns;           /* of Redis's eviction policy: one loop of a process */
+    int64_t linger_ms;        /* a feed without readers is kept this long */
+    int64_t lease_ms;         /* of viewers, and how long a position ahead of the log is waited for */
+    int64_t sweep_ms;         /* a quiet generation's log is looked at this often */
+    int64_t max_feeds;        /* beyond: TC_EFULL */
+    const char *instance;     /* this broker's name among viewers; unique a process and loop */
+    int64_t max_age_ms;       /* streams are asked to come back after about this long; 0 = never */
+    struct http_batch *batch; /* streams are sent through it; borrowed; NULL = one by one */
+    bool warns;               /* of Redis's eviction policy: one loop of a process */
 };
 
 /* Only ever rise, but for the gauges at the end. */

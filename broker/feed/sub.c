@@ -5,6 +5,7 @@
 #include "feed/fan.h"
 #include "feed/gap.h"
 #include "feed/hub.h"
+#include "http/batch.h"
 #include "tokencast/error.h"
 
 #include <stdlib.h>
@@ -137,16 +138,40 @@ static enum sent send_private(struct sub *s) {
     return r;
 }
 
+static enum sent track_sent(struct sub *s, ssize_t n, size_t wanted) {
+    if (n > 0)
+        s->off += (uint64_t)n;
+    return sent_result(s, n, wanted);
+}
+
 static enum sent send_track(struct sub *s) {
     struct iovec iov[IOV];
     size_t bytes;
     int n = track_iov(s->track, s->off, iov, IOV, &bytes);
     if (n == 0)
         return SENT_ALL;
-    ssize_t sent = http_stream_send(s->conn, iov, n);
-    if (sent > 0)
-        s->off += (uint64_t)sent;
-    return sent_result(s, sent, bytes);
+    return track_sent(s, http_stream_send(s->conn, iov, n), bytes);
+}
+
+bool sub_batch(struct sub *s, struct http_batch *batch) {
+    struct iovec iov[2];
+    size_t bytes;
+    bool plain = batch != NULL && s->state == SUB_LIVE && s->priv_sent == s->priv.len && s->gap_dropped == 0 &&
+                 !s->track->ended && track_iov(s->track, s->off, iov, 2, &bytes) == 1;
+    if (!plain || !http_batch_add(batch, s->conn, iov[0].iov_base, bytes, s))
+        return false;
+    (void)track_sent(s, (ssize_t)bytes, bytes);
+    return true;
+}
+
+void sub_unsent(void *arg, size_t wanted, ssize_t sent) {
+    struct sub *s = arg;
+    struct hub_stats *stats = &s->fan->hub->stats;
+    s->off -= wanted;
+    stats->sends--;
+    stats->bytes -= wanted;
+    if (track_sent(s, sent, wanted) == SENT_DEAD)
+        sub_destroy(s, false);
 }
 
 static void tell_gap(struct sub *s) {

@@ -34,6 +34,7 @@ struct catchup {
 };
 
 struct fan;
+struct http_batch;
 
 struct sub {
     struct fan *fan;
@@ -61,6 +62,11 @@ extern const struct http_stream_events sub_stream_events; /* arg is the sub */
 
 /* Sends what it can. The subscriber may be gone afterwards. */
 void sub_pump(struct sub *s);
+/* The common case of sub_pump(), one send of live bytes, added to a batch; false: it needs sub_pump(). The subscriber
+ * counts as sent until sub_unsent() says otherwise; until the batch is submitted nothing else may happen to it. */
+bool sub_batch(struct sub *s, struct http_batch *batch);
+void sub_unsent(void *arg, size_t wanted,
+                ssize_t sent); /* an http_batch_unsent; arg is the sub, maybe gone afterwards */
 /* Its place in the track is about to be trimmed away: sends, or moves it by its policy. May be gone afterwards. */
 void sub_rescue(struct sub *s, uint64_t new_tail);
 /* Says something only to this subscriber and then ends its stream (drain, age). One that can only append is cut off: an

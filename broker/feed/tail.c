@@ -30,7 +30,7 @@ static void take_event(struct feed *f, struct tc_position pos, struct tc_str raw
             f->last = pos;
         return;
     }
-    if (ev.at > 0)
+    if (ev.at > 0 && f->fan.latency_at == 0)
         f->fan.latency_at = ev.at;
     if (feed_push(f, pos, &ev, raw) != 0) {
         tc_log(TC_LOG_ERROR, "out of memory: event not taken, will be read again", TC_LS("gen", f->id));

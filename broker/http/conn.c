@@ -4,6 +4,7 @@
  * to report that it is writable, which it does in the next turn, so that no peer keeps the loop for itself. */
 #include "http/conn.h"
 
+#include "http/batch.h"
 #include "http/server.h"
 
 #include <assert.h>
@@ -77,6 +78,7 @@ void conn_close(struct http_conn *c) {
     else
         s->turning_away--;
     uv_close((uv_handle_t *)&c->poll, on_closed);
+    http_batch_forget(s->opts.batch, c);
     (void)close(c->fd);
     c->fd = -1;
 }

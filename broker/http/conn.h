@@ -48,6 +48,7 @@ struct http_conn {
     struct http_address *address;            /* counted in it; NULL if nobody counts */
     struct tc_list node;                     /* in the server's conns */
     struct wait wait;                        /* the deadline, if any */
+    uint32_t slot;                           /* in the table of the batch, + 1; 0 = none */
     uint32_t discarded;                      /* bytes read only to be thrown away */
     int fd;                                  /* owned */
     uint8_t state;                           /* enum conn_state; set by conn_set_state() alone */

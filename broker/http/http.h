@@ -19,6 +19,7 @@
 
 struct http_server;
 struct http_conn;
+struct http_batch;
 
 struct http_options {
     const char *listen;        /* HOST:PORT; port 0 = any free one (see http_server_port) */
@@ -32,6 +33,7 @@ struct http_options {
     int64_t keepalive_ms;      /* idle between requests; then closed */
     int64_t user_timeout_ms;   /* TCP_USER_TIMEOUT on streams: a peer that acknowledges nothing is reaped */
     int64_t notsent_lowat;     /* TCP_NOTSENT_LOWAT on streams, bytes; 0 = leave */
+    struct http_batch *batch;  /* streams may be sent through it; borrowed, outlives the server; NULL = none */
 };
 
 struct http_stats { /* gauges and counters for metrics */

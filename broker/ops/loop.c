@@ -4,6 +4,8 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "feed/sub.h"
+#include "http/batch.h"
 #include "ops/memory.h"
 #include "ops/metrics.h"
 #include "tokencast/error.h"
@@ -12,6 +14,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #define DRAIN_CHECK_MS 20
@@ -75,8 +78,16 @@ static int start_redis(struct loop *l) {
     return 0;
 }
 
+/* Without io_uring everything works as well, for a little more time. */
+static void start_batch(struct loop *l) {
+    if (strcmp(l->opts->io, "uring") == 0 &&
+        http_batch_create(&l->batch, (size_t)l->opts->max_connections, sub_unsent) != 0)
+        tc_log(TC_LOG_WARN, "streams are sent without io_uring", TC_LS("loop", l->instance));
+}
+
 static int start_hub(struct loop *l, unsigned number) {
     const struct broker_options *o = l->opts;
+    start_batch(l);
     struct hub_options h = {.prefix = o->prefix,
                             .queue = o->queue,
                             .lag_events = o->lag_events,
@@ -88,6 +99,7 @@ static int start_hub(struct loop *l, unsigned number) {
                             .max_feeds = o->max_generations,
                             .instance = l->instance,
                             .max_age_ms = o->max_connection_age,
+                            .batch = l->batch,
                             .warns = number == 0};
     int err = hub_init(&l->hub, &l->uv, l->redis, &h);
     l->hub.on_latency = on_latency;
@@ -124,7 +136,8 @@ static int start_server(struct loop *l, const char *listen) {
                              .body_timeout_ms = o->body_timeout,
                              .keepalive_ms = o->keepalive,
                              .user_timeout_ms = o->user_timeout,
-                             .notsent_lowat = 16384};
+                             .notsent_lowat = 16384,
+                             .batch = l->batch};
     return http_server_create(&l->server, &l->uv, &h, api_handle, &l->api);
 }
 
@@ -256,6 +269,7 @@ void loop_fini(struct loop *l) {
     int busy = uv_loop_close(&l->uv);
     assert(busy == 0);
     (void)busy;
+    http_batch_destroy(l->batch);
     tc_metrics_destroy(l->metrics);
     uv_mutex_destroy(&l->lock);
 }

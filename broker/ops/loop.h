@@ -36,6 +36,7 @@ struct loop {
     struct hub hub;
     struct api api;
     struct http_server *server;
+    struct http_batch *batch; /* owned; NULL = streams are sent one by one */
     struct tc_metrics *metrics;
     enum loop_phase phase;
     uv_timer_t drain;        /* ticks while LEAVING and DRAINING */

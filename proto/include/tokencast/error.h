@@ -24,7 +24,8 @@
     X(TC_EAGAIN, -18, "not now")                                                                                       \
     X(TC_EPROTO, -19, "peer broke the protocol")                                                                       \
     X(TC_EIO, -20, "input/output error")                                                                               \
-    X(TC_ESTATE, -21, "not allowed in this state")
+    X(TC_ESTATE, -21, "not allowed in this state")                                                                     \
+    X(TC_ENOTSUP, -22, "not supported here")
 
 enum tc_error {
     TC_OK = 0,

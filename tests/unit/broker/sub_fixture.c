@@ -1,5 +1,7 @@
 #include "sub_fixture.h"
 
+#include "http/batch.h"
+
 #include "tokencast/error.h"
 
 ssize_t http_stream_send(struct http_conn *c, const struct iovec *iov, int n) {
@@ -24,6 +26,46 @@ void http_stream_end(struct http_conn *c, bool clean) {
     assert_false(c->ended);
     c->ended = true;
     c->clean = clean;
+}
+
+/* A batch of few, so that it is often full: what is added goes out when it is submitted, no earlier. */
+struct http_batch {
+    unsigned count;
+    struct {
+        struct http_conn *conn;
+        struct iovec bytes;
+        void *arg;
+    } held[3];
+};
+static struct http_batch batch;
+static bool batching;
+
+bool http_batch_add(struct http_batch *b, struct http_conn *c, const char *data, size_t len, void *arg) {
+    if (b == NULL)
+        return false;
+    if (b->count == 3)
+        http_batch_submit(b);
+    b->held[b->count].conn = c;
+    b->held[b->count].bytes = (struct iovec){(char *)(uintptr_t)data, len};
+    b->held[b->count++].arg = arg;
+    return true;
+}
+
+void http_batch_submit(struct http_batch *b) {
+    for (unsigned i = 0; b != NULL && i < b->count; i++) {
+        size_t wanted = b->held[i].bytes.iov_len;
+        ssize_t sent = http_stream_send(b->held[i].conn, &b->held[i].bytes, 1);
+        if (sent != (ssize_t)wanted)
+            sub_unsent(b->held[i].arg, wanted, sent);
+    }
+    if (b != NULL)
+        b->count = 0;
+}
+
+int in_batches(void **state) {
+    (void)state;
+    batching = true;
+    return 0;
 }
 
 /* The world: one source with a log of its own that a merging catch-up reads. */
@@ -87,7 +129,8 @@ int before_each(void **state) {
     assert_int_equal(uv_loop_init(&loop), 0);
     hub.loop = &loop;
     assert_int_equal(uv_idle_init(&loop, &hub.idle), 0); /* started with the first dirty fan */
-    hub.opts = (struct hub_options){.lag_events = 64, .lag_bytes = 16384, .heartbeat_ms = 1};
+    hub.opts = (struct hub_options){
+        .lag_events = 64, .lag_bytes = 16384, .heartbeat_ms = 1, .batch = batching ? &batch : NULL};
     tc_list_init(&hub.dirty);
     fan_init(&fan, &hub, &(struct fan_source){.catchup = replayed_create});
     last = 0;
@@ -103,6 +146,7 @@ void cut_off(struct sub *s, void *arg) {
 int after_each(void **state) {
     (void)state;
     assert_int_equal(fan.sub_count, 0);
+    assert_int_equal(batch.count, 0);
     fan_fini(&fan);
     for (uint64_t seq = 1; seq <= last; seq++)
         drop_event(&events[seq]);
@@ -136,6 +180,7 @@ void turn(void) {
     for (int i = 0; i < 10000 && left; i++) {
         unsigned budget = 10;
         left = fan_flush(&fan, &budget);
+        http_batch_submit(hub.opts.batch);
     }
     assert_false(left);
 }

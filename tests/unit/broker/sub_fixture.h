@@ -25,6 +25,7 @@ extern uint64_t last;
 extern unsigned seed; /* of draw() */
 
 void cut_off(struct sub *s, void *arg);
+int in_batches(void **state); /* group set-up: from now on live bytes go out in batches */
 int before_each(void **state);
 int after_each(void **state);
 unsigned draw(unsigned below);

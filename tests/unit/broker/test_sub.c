@@ -325,5 +325,6 @@ int main(void) {
         WITH_WORLD(sub_gone_peer_leaves_at_every_stage),
         WITH_WORLD(sub_drained_in_mid_frame_ends_well_formed),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests_name("one by one", tests, NULL, NULL) +
+           cmocka_run_group_tests_name("in batches", tests, in_batches, NULL);
 }
