@@ -65,7 +65,7 @@ static int grow_segments(struct track *t, size_t n) {
     struct segment *s = malloc(sizeof *s + cap);
     if (s == NULL)
         return TC_ENOMEM;
-    *s = (struct segment){.base = t->head_off, .cap = (uint32_t)cap};
+    *s = (struct segment){.base = t->head_off, .frame = t->frame_next, .cap = (uint32_t)cap};
     if (t->last != NULL)
         t->last->next = s;
     else
@@ -77,13 +77,11 @@ static int grow_segments(struct track *t, size_t n) {
 /* Gives back whole segments that lie before the bounds; the newest segment always stays. */
 static void trim(struct track *t) {
     while (t->first != t->last) {
-        uint64_t end = t->first->next->base;
-        uint64_t events_after = t->frame_next - track_frame_at(t, end);
-        if (t->head_off - end < t->max_bytes && events_after < t->max_events)
+        uint64_t end = t->first->next->base, keep = t->first->next->frame;
+        if (t->head_off - end < t->max_bytes && t->frame_next - keep < t->max_events)
             return;
         if (t->on_trim != NULL)
             t->on_trim(t, end);
-        uint64_t keep = track_frame_at(t, end);
         t->tail_pos = track_frame(t, keep - 1)->pos;
         t->frame_first = keep;
         t->tail_off = end;

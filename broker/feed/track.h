@@ -44,7 +44,8 @@ struct frame {
 
 struct segment {
     struct segment *next;
-    uint64_t base; /* offset of data[0] */
+    uint64_t base;  /* offset of data[0] */
+    uint64_t frame; /* number of the frame that begins there */
     uint32_t len, cap;
     char data[];
 };
