@@ -37,8 +37,14 @@ static int join_track(struct sub *s, struct track *t) {
     return 0;
 }
 
+static void set_blocked(struct sub *s, bool blocked) {
+    s->track->blocked += (uint32_t)blocked - (uint32_t)s->blocked;
+    s->blocked = blocked;
+}
+
 static void leave_track(struct sub *s) {
     struct track *t = s->track;
+    set_blocked(s, false);
     struct sub *moved = t->subs[--t->sub_count];
     t->subs[s->index] = moved;
     moved->index = s->index;
@@ -114,7 +120,7 @@ static enum sent sent_result(struct sub *s, ssize_t n, size_t wanted) {
         stats->bytes += (uint64_t)n;
     if (n >= 0 && (size_t)n == wanted)
         return SENT_ALL;
-    s->blocked = true;
+    set_blocked(s, true);
     stats->blocked++;
     http_stream_want_write(s->conn);
     return SENT_BLOCKED;
@@ -379,7 +385,7 @@ void sub_pump(struct sub *s) {
 
 static void on_writable(void *arg) {
     struct sub *s = arg;
-    s->blocked = false;
+    set_blocked(s, false);
     if (s->state == SUB_LIVE && lags(s) && !overflow(s))
         return;
     sub_pump(s);

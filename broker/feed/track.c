@@ -91,10 +91,28 @@ static void trim(struct track *t) {
     }
 }
 
+/* Everybody has been sent everything. */
+static void recycle(struct track *t) {
+    struct segment *last = t->last;
+    if (last == NULL || last->len == 0)
+        return;
+    while (t->first != last) {
+        struct segment *old = t->first;
+        t->first = old->next;
+        free(old);
+    }
+    last->base = t->tail_off = t->head_off;
+    last->len = 0;
+    t->tail_pos = track_frame(t, t->frame_next - 1)->pos;
+    last->frame = t->frame_first = t->frame_next;
+}
+
 /* `like` says what the frame is; where it begins is set here. */
 static int append(struct track *t, struct tc_str bytes, struct frame like) {
     if (bytes.n == 0)
         return 0;
+    if (t->todo == 0 && t->blocked == 0)
+        recycle(t);
     if (bytes.n > UINT32_MAX || grow_frames(t) != 0 || grow_segments(t, bytes.n) != 0)
         return TC_ENOMEM;
     like.off = t->head_off;

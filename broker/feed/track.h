@@ -3,7 +3,8 @@
  *
  * Offsets count bytes since the track began and never go back. Segments and the frame index cover [tail_off, head_off);
  * what lies before is trimmed, segment by segment, once it is older than the bounds, whether or not somebody still
- * stands there: `on_trim` is told first, so that the fan moves those subscribers by their policy. */
+ * stands there: `on_trim` is told first, so that the fan moves those subscribers by their policy. While everybody keeps
+ * up nothing is kept, and the same warm memory is written again. */
 #ifndef BROKER_FEED_TRACK_H
 #define BROKER_FEED_TRACK_H
 
@@ -69,6 +70,7 @@ struct track {
     struct sub **subs; /* everyone who stands on this track, in no order */
     uint32_t sub_count, sub_cap;
     uint32_t hand, todo; /* flush: next to visit, and how many are left this time */
+    uint32_t blocked;    /* how many wait for their sockets */
     uint64_t beat_ms;    /* loop time of the heartbeat or frame last seen by fan_heartbeat() */
     uint64_t beat_off;   /* head_off then */
 

@@ -20,6 +20,7 @@ static void begin(const struct dialect *dialect, unsigned include, enum pace pac
     struct track_key key = {.dialect = dialect, .include = include, .pace = pace, .chunked = chunked};
     assert_int_equal(track_create(&t, &key, events, bytes), 0);
     t->on_trim = on_trim;
+    t->blocked = 1; /* somebody may be behind */
     trim_count = 0;
 }
 
@@ -185,6 +186,36 @@ static void track_pieces_from_any_offset_are_its_bytes(void **state) {
     tc_buf_fini(&whole);
 }
 
+static void track_keeps_nothing_while_everybody_keeps_up(void **state) {
+    (void)state;
+    begin(&dialect_text, INCLUDE_ALL, PACE_TOKEN, false, 100, 100000);
+    for (uint64_t seq = 2; seq < 60; seq++)
+        put_delta(seq, 0, "this one is slow, so that all of it is kept for him ..............");
+    assert_true(t->first != t->last);
+    assert_int_equal(t->tail_off, 0);
+
+    t->blocked = 0;
+    const struct segment *warm = t->last;
+    for (uint64_t seq = 60; seq < 3000; seq++) {
+        uint64_t before = t->head_off;
+        put_delta(seq, 0, seq % 2 ? "now nobody is" : "slow");
+        assert_ptr_equal(t->first, warm);
+        assert_ptr_equal(t->last, warm);
+        assert_int_equal(t->tail_off, before);
+        assert_int_equal(t->frame_next - t->frame_first, 1);
+        assert_int_equal(track_frame(t, t->frame_first)->off, before);
+        assert_int_equal(t->tail_pos.seq, seq - 1);
+        assert_track_is(seq % 2 ? "now nobody is" : "slow");
+    }
+    assert_int_equal(trim_count, 0);
+
+    t->todo = 1; /* one was not visited yet */
+    uint64_t from = t->tail_off;
+    put_delta(3000, 0, "-");
+    assert_int_equal(t->tail_off, from);
+    assert_track_is("now nobody is-");
+}
+
 /* After each event: everything within the bounds is kept, and no more than a segment beyond them. */
 static void check_bounds(size_t events, size_t bytes) {
     if (t->tail_off > 0)
@@ -281,6 +312,7 @@ int main(void) {
         cmocka_unit_test_teardown(track_mask_lets_through_what_it_names, after_each),
         cmocka_unit_test_teardown(track_finds_frames_by_offset_at_their_borders, after_each),
         cmocka_unit_test_teardown(track_pieces_from_any_offset_are_its_bytes, after_each),
+        cmocka_unit_test_teardown(track_keeps_nothing_while_everybody_keeps_up, after_each),
         cmocka_unit_test_teardown(track_trims_whole_segments_beyond_its_events, after_each),
         cmocka_unit_test_teardown(track_trims_whole_segments_beyond_its_bytes, after_each),
         cmocka_unit_test_teardown(track_frame_larger_than_a_segment_has_its_own, after_each),
