@@ -173,7 +173,8 @@ static void start_stream(struct api *a, struct http_conn *conn, const struct par
         return;
     }
     tc_buf_printf(&json, "{\"type\":\"open\",\"channel\":\"%s\"}", name);
-    frame_control(&head, &p->key, "open", tc_buf_str(&json), RETRY_MS);
+    frame_control(&head, &p->key,
+                  &(struct dialect_control){.type = "open", .json = tc_buf_str(&json), .retry_ms = RETRY_MS});
     tc_buf_fini(&json);
     if (sub_create(&sub, fan, track, conn, SUB_CLOSE, &head, catchup) != 0) {
         http_stream_end(conn, false);

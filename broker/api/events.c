@@ -46,7 +46,8 @@ static void start_stream(struct watch_op *op, struct http_conn *conn, struct fee
         goto err_no_memory;
     struct tc_buf json = {0};
     open_json(f, &json);
-    frame_control(&head, &p->key, "open", tc_buf_str(&json), RETRY_MS);
+    frame_control(&head, &p->key,
+                  &(struct dialect_control){.type = "open", .json = tc_buf_str(&json), .retry_ms = RETRY_MS});
     tc_buf_fini(&json);
     struct sub *sub;
     if (sub_create(&sub, &f->fan, track, conn, p->policy, &head, catchup) != 0) {

@@ -15,6 +15,14 @@ struct dialect_event {
     const char *extra;         /* ready JSON members put first, such as `"generation":"x",`; NULL = none */
 };
 
+/* What is in no log: open, gap, status, bye, and error/done when a log is gone. */
+struct dialect_control {
+    const char *type;
+    struct tc_str json; /* the whole object */
+    struct tc_str id;   /* what the client comes back with from now on, where that changes; n = 0: it does not */
+    unsigned retry_ms;  /* 0 = no reconnection hint */
+};
+
 struct dialect {
     const char *name;
     const char *content_type;
@@ -22,9 +30,7 @@ struct dialect {
     bool append_only;        /* can express neither a gap nor a correction: overflow merges, a lost branch ends it */
     /* TC_ESYNTAX when raw is malformed; out is then as it was. May append nothing (an event this format leaves out). */
     int (*event)(struct tc_buf *out, const struct dialect_event *in);
-    /* What is in no log and has no id: open, gap, status, bye, and error/done when a log is gone. `json` is the whole
-     * object. retry_ms 0 = no reconnection hint. */
-    void (*control)(struct tc_buf *out, const char *type, struct tc_str json, unsigned retry_ms);
+    void (*control)(struct tc_buf *out, const struct dialect_control *in);
 };
 
 extern const struct dialect dialect_native; /* Server-Sent Events */

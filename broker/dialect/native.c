@@ -19,15 +19,19 @@ static int native_event(struct tc_buf *out, const struct dialect_event *in) {
     return 0;
 }
 
-static void native_control(struct tc_buf *out, const char *type, struct tc_str json, unsigned retry_ms) {
+static void native_control(struct tc_buf *out, const struct dialect_control *in) {
     tc_buf_append(out, "event: ", 7);
-    tc_buf_puts(out, type);
-    if (retry_ms > 0) {
+    tc_buf_puts(out, in->type);
+    if (in->retry_ms > 0) {
         tc_buf_append(out, "\nretry: ", 8);
-        tc_buf_put_u64(out, retry_ms);
+        tc_buf_put_u64(out, in->retry_ms);
     }
     tc_buf_append(out, "\ndata: ", 7);
-    tc_buf_put_str(out, json);
+    tc_buf_put_str(out, in->json);
+    if (in->id.n > 0) {
+        tc_buf_append(out, "\nid: ", 5);
+        tc_buf_put_str(out, in->id);
+    }
     tc_buf_append(out, "\n\n", 2);
 }
 

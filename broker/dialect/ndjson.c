@@ -22,10 +22,15 @@ static int ndjson_event(struct tc_buf *out, const struct dialect_event *in) {
     return err;
 }
 
-static void ndjson_control(struct tc_buf *out, const char *type, struct tc_str json, unsigned retry_ms) {
-    (void)type;
-    (void)retry_ms;
-    tc_buf_put_str(out, json);
+static void ndjson_control(struct tc_buf *out, const struct dialect_control *in) {
+    struct tc_str rest = in->json;
+    if (in->id.n > 0) {
+        tc_buf_append(out, "{\"position\":", 12);
+        tc_json_string(out, in->id);
+        tc_buf_putc(out, ',');
+        rest = (struct tc_str){rest.p + 1, rest.n - 1}; /* behind its brace */
+    }
+    tc_buf_put_str(out, rest);
     tc_buf_putc(out, '\n');
 }
 

@@ -9,11 +9,9 @@ static int text_event(struct tc_buf *out, const struct dialect_event *in) {
     return 0;
 }
 
-static void text_control(struct tc_buf *out, const char *type, struct tc_str json, unsigned retry_ms) {
+static void text_control(struct tc_buf *out, const struct dialect_control *in) {
     (void)out;
-    (void)type;
-    (void)json;
-    (void)retry_ms;
+    (void)in;
 }
 
 const struct dialect dialect_text = {

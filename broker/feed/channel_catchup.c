@@ -102,7 +102,7 @@ static void write_id(void *arg, struct tc_position pos, const struct tc_event *e
     struct vector_item *item = vector_find(vector, p->id);
     if (item != NULL)
         item->pos = pos;
-    if (ev->type == TC_EV_DONE)
+    if (ev != NULL && ev->type == TC_EV_DONE)
         vector_remove(vector, p->id);
     vector_format(vector, out);
 }
@@ -175,7 +175,7 @@ static void say_left_out(struct visit *v, const struct part *p, struct tc_buf *o
     char room[TC_ID_MAX + 96];
     struct tc_buf json = {.data = room, .cap = sizeof room};
     tc_buf_printf(&json, "{\"type\":\"status\",%s\"state\":\"left_out\"}", p->extra);
-    frame_control(out, &v->key, "status", tc_buf_str(&json), 0);
+    frame_control(out, &v->key, &(struct dialect_control){.type = "status", .json = tc_buf_str(&json)});
 }
 
 static void leave_out_oldest(struct visit *v, struct tc_buf *out) {

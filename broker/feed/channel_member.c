@@ -39,14 +39,16 @@ static void say(struct member *m, const char *type, const char *rest) {
     char room[512];
     struct tc_buf json = {.data = room, .cap = sizeof room};
     tc_buf_printf(&json, "{\"type\":\"%s\",%s%s}", type, m->extra, rest);
-    fan_control(&m->channel->fan, type, tc_buf_str(&json), 0);
+    fan_control(&m->channel->fan, &(struct dialect_control){.type = type, .json = tc_buf_str(&json)});
 }
 
-static void say_gap(struct member *m, struct tc_position from, struct tc_position to, const char *reason) {
+/* `id`: what readers come back with from now on; n = 0: what they had. */
+static void say_gap(struct member *m, struct tc_position from, struct tc_position to, const char *reason,
+                    struct tc_str id) {
     char room[256];
     struct tc_buf json = {.data = room, .cap = sizeof room};
     gap_json_of(&json, m->extra, from, to, to.seq >= from.seq ? to.seq - from.seq + 1 : 0, reason);
-    fan_control(&m->channel->fan, "gap", tc_buf_str(&json), 0);
+    fan_control(&m->channel->fan, &(struct dialect_control){.type = "gap", .json = tc_buf_str(&json), .id = id});
 }
 
 static void on_status(void *arg, struct feed *f) {
@@ -92,7 +94,7 @@ static void on_event(void *arg, struct feed *f, struct tc_position pos, const st
     struct tc_position kept = history_at(&f->history, 0)->pos;
     if (kept.seq > at.seq + 1) /* the feed found a hole in the log and forgot what lay before it */
         say_gap(m, (struct tc_position){at.attempt, at.seq + 1}, (struct tc_position){kept.attempt, kept.seq - 1},
-                "trimmed");
+                "trimmed", (struct tc_str){NULL, 0});
     (void)give(m, pos, ev, raw);
 }
 
@@ -106,9 +108,13 @@ static void await_feed(struct member *m) {
 static void on_lost(void *arg, struct feed *f) {
     struct member *m = arg;
     (void)f;
-    say_gap(m, (struct tc_position){0, 1}, position_of(m), "lost");
-    m->channel->hub->stats.gaps_lost++;
+    struct tc_position seen = position_of(m);
+    char room[VECTOR_TEXT_MAX];
+    struct tc_buf id = {.data = room, .cap = sizeof room};
     move_to(m, (struct tc_position){0, 0});
+    vector_format(&m->channel->vector, &id);
+    say_gap(m, (struct tc_position){0, 1}, seen, "lost", tc_buf_str(&id));
+    m->channel->hub->stats.gaps_lost++;
     feed_unlisten(&m->listener);
     m->give = true;
     await_feed(m);
@@ -146,10 +152,10 @@ static void vanish(struct member *m) {
     struct tc_buf json = {.data = room, .cap = sizeof room};
     gap_error_json(&json, m->extra, f->gone_code != NULL ? f->gone_code : "log_gone",
                    f->gone_message != NULL ? f->gone_message : "The log of this generation is not in Redis.");
-    fan_control(&m->channel->fan, "error", tc_buf_str(&json), 0);
+    fan_control(&m->channel->fan, &(struct dialect_control){.type = "error", .json = tc_buf_str(&json)});
     json.len = 0;
     gap_done_json(&json, m->extra);
-    fan_control(&m->channel->fan, "done", tc_buf_str(&json), 0);
+    fan_control(&m->channel->fan, &(struct dialect_control){.type = "done", .json = tc_buf_str(&json)});
     member_remove(m);
 }
 

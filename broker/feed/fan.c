@@ -87,9 +87,9 @@ void fan_event(struct fan *f, struct tc_position pos, const struct dialect_event
     fan_touch(f);
 }
 
-void fan_control(struct fan *f, const char *type, struct tc_str json, unsigned retry_ms) {
+void fan_control(struct fan *f, const struct dialect_control *in) {
     for (struct track *t = f->tracks; t != NULL; t = t->next)
-        if (track_control(t, type, json, retry_ms) != 0)
+        if (track_control(t, in) != 0)
             cut_off(f, t);
     fan_touch(f);
 }

@@ -39,7 +39,7 @@ TC_MUST_USE int fan_track(struct fan *f, const struct track_key *key, struct tra
 
 /* To every track. A track that runs out of memory loses its subscribers (they come back and resume), nothing else. */
 void fan_event(struct fan *f, struct tc_position pos, const struct dialect_event *in);
-void fan_control(struct fan *f, const char *type, struct tc_str json, unsigned retry_ms);
+void fan_control(struct fan *f, const struct dialect_control *in);
 void fan_end(struct fan *f);
 void fan_heartbeat(struct fan *f, uint64_t now_ms); /* to the tracks that were quiet for the interval */
 /* Asks streams that have lived long enough to come back, to whichever broker has room. Bare text cannot be asked. */

@@ -217,7 +217,7 @@ void feed_gap(struct feed *f, struct tc_position from, struct tc_position to, ui
     gap_json(&json, from, to, dropped, "trimmed");
     f->hub->stats.gaps_trimmed++;
     cut_append_only(f); /* rather than leave it with a silent hole */
-    fan_control(&f->fan, "gap", tc_buf_str(&json), 0);
+    fan_control(&f->fan, &(struct dialect_control){.type = "gap", .json = tc_buf_str(&json)});
 }
 
 void feed_lost(struct feed *f) {
@@ -246,10 +246,10 @@ void feed_vanished(struct feed *f, const char *code, const char *message) {
     char room[320];
     struct tc_buf json = {.data = room, .cap = sizeof room};
     gap_error_json(&json, NULL, code, message);
-    fan_control(&f->fan, "error", tc_buf_str(&json), 0);
+    fan_control(&f->fan, &(struct dialect_control){.type = "error", .json = tc_buf_str(&json)});
     json.len = 0;
     gap_done_json(&json, NULL);
-    fan_control(&f->fan, "done", tc_buf_str(&json), 0);
+    fan_control(&f->fan, &(struct dialect_control){.type = "done", .json = tc_buf_str(&json)});
     fan_end(&f->fan);
     feed_settle(f, TC_EGONE);
 }

@@ -52,10 +52,9 @@ int frame_event(struct tc_buf *out, const struct track_key *key, const struct di
     return 0;
 }
 
-void frame_control(struct tc_buf *out, const struct track_key *key, const char *type, struct tc_str json,
-                   unsigned retry_ms) {
+void frame_control(struct tc_buf *out, const struct track_key *key, const struct dialect_control *in) {
     size_t mark = chunk_open(out, key);
-    key->dialect->control(out, type, json, retry_ms);
+    key->dialect->control(out, in);
     chunk_close(out, key, mark);
 }
 

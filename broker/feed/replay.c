@@ -41,7 +41,7 @@ struct replay {
     bool lost;              /* to be told at the first step */
     struct feed_wait wait;
     struct replay_label label; /* id NULL = none: the position is the id */
-    struct tc_buf id;          /* its text, while a label makes it */
+    struct tc_buf id;          /* scratch: what the reader comes back with */
 };
 
 static void ready(void *arg) {
@@ -58,24 +58,31 @@ int replay_discard(void *arg, struct tc_position pos, const struct tc_event *ev,
     return 0;
 }
 
+/* What the reader comes back with from pos; ev as in replay_label. Not ok: no memory. */
+static struct tc_buf *write_id(struct replay *r, struct tc_position pos, const struct tc_event *ev) {
+    tc_buf_reset(&r->id);
+    if (r->label.id != NULL) {
+        r->label.id(r->label.arg, pos, ev, &r->id);
+    } else {
+        char text[TC_POSITION_MAX];
+        tc_buf_append(&r->id, text, tc_position_format(pos, text));
+    }
+    return &r->id;
+}
+
 static int emit(void *arg, struct tc_position pos, const struct tc_event *ev, struct tc_str raw) {
     struct replay *r = arg;
-    char id[TC_POSITION_MAX];
-    struct dialect_event in = {.ev = ev, .raw = raw, .extra = r->label.extra};
-    if (r->label.id != NULL) {
-        tc_buf_reset(&r->id);
-        r->label.id(r->label.arg, pos, ev, &r->id);
-        if (!tc_buf_ok(&r->id))
-            return TC_ENOMEM;
-        in.id = tc_buf_str(&r->id);
-    } else {
-        in.id = (struct tc_str){id, tc_position_format(pos, id)};
-    }
+    const struct tc_buf *id = write_id(r, pos, ev);
+    if (!tc_buf_ok(id))
+        return TC_ENOMEM;
+    struct dialect_event in = {.id = tc_buf_str(id), .ev = ev, .raw = raw, .extra = r->label.extra};
     int err = frame_event(r->out, &r->key, &in);
     return err == TC_ESYNTAX || err == TC_ETOOLARGE ? 0 : err; /* was counted when the feed read it */
 }
 
-static void say_gap(struct replay *r, struct tc_position from, struct tc_position to, const char *reason) {
+/* `id`: what the reader comes back with from now on; n = 0: what it had. */
+static void say_gap(struct replay *r, struct tc_position from, struct tc_position to, const char *reason,
+                    struct tc_str id) {
     if (r->key.dialect->append_only) {
         r->failed = true;
         return;
@@ -83,7 +90,7 @@ static void say_gap(struct replay *r, struct tc_position from, struct tc_positio
     char room[384];
     struct tc_buf json = {.data = room, .cap = sizeof room};
     gap_json_of(&json, r->label.extra, from, to, to.seq >= from.seq ? to.seq - from.seq + 1 : 0, reason);
-    frame_control(r->out, &r->key, "gap", tc_buf_str(&json), 0);
+    frame_control(r->out, &r->key, &(struct dialect_control){.type = "gap", .json = tc_buf_str(&json), .id = id});
 }
 
 static void say_trimmed(struct replay *r, struct tc_position first_kept) {
@@ -91,18 +98,23 @@ static void say_trimmed(struct replay *r, struct tc_position first_kept) {
     if (merge_flush(&r->merge) != 0)
         r->failed = true;
     merge_reset(&r->merge, r->next);
-    say_gap(r, from, to, "trimmed");
+    say_gap(r, from, to, "trimmed", (struct tc_str){NULL, 0});
     r->feed->hub->stats.gaps_trimmed++;
     r->next = to;
     r->checked = true;
 }
 
-/* The reader stood on a branch that is gone: it forgets what it has and gets the log from its start. */
+/* The reader stood on a branch that is gone: it forgets what it has and gets the log from its start. It forgets its
+ * position too: one who comes back with it when a worker has written it again would get only the rest. */
 static void say_lost(struct replay *r) {
-    merge_reset(&r->merge, (struct tc_position){0, 0});
-    say_gap(r, (struct tc_position){0, 1}, r->next, "lost");
+    const struct tc_position start = {0, 0};
+    merge_reset(&r->merge, start);
+    const struct tc_buf *id = write_id(r, start, NULL);
+    if (!tc_buf_ok(id))
+        r->failed = true;
+    say_gap(r, (struct tc_position){0, 1}, r->next, "lost", tc_buf_str(id));
     r->feed->hub->stats.gaps_lost++;
-    r->next = (struct tc_position){0, 0};
+    r->next = start;
     r->checked = true;
     r->ahead_ms = 0;
 }
@@ -250,7 +262,7 @@ static void say_status(struct replay *r) {
     char room[192];
     struct tc_buf json = {.data = room, .cap = sizeof room};
     status_json(&json, r->label.extra, now);
-    frame_control(r->out, &r->key, "status", tc_buf_str(&json), 0);
+    frame_control(r->out, &r->key, &(struct dialect_control){.type = "status", .json = tc_buf_str(&json)});
 }
 
 /* A reader that has to wait is shown that its connection is alive, as those at the head are by their track. */
@@ -275,10 +287,10 @@ static enum catchup_result say_gone(struct replay *r) {
     char room[512];
     struct tc_buf json = {.data = room, .cap = sizeof room};
     gap_error_json(&json, r->label.extra, f->gone_code, f->gone_message);
-    frame_control(r->out, &r->key, "error", tc_buf_str(&json), 0);
+    frame_control(r->out, &r->key, &(struct dialect_control){.type = "error", .json = tc_buf_str(&json)});
     json.len = 0;
     gap_done_json(&json, r->label.extra);
-    frame_control(r->out, &r->key, "done", tc_buf_str(&json), 0);
+    frame_control(r->out, &r->key, &(struct dialect_control){.type = "done", .json = tc_buf_str(&json)});
     return CATCHUP_END;
 }
 

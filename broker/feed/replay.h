@@ -19,7 +19,7 @@ void replay_wait(struct catchup *c);
 /* How a generation that is part of a larger stream is labelled there. */
 struct replay_label {
     const char *extra; /* dialect_event.extra, in gaps too; outlives the catch-up */
-    /* Writes the id of an event at pos. */
+    /* Writes the id of an event at pos; ev NULL: of what puts the reader back to pos. */
     void (*id)(void *arg, struct tc_position pos, const struct tc_event *ev, struct tc_buf *out);
     void *arg;
 };

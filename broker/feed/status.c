@@ -42,7 +42,7 @@ void status_update(struct feed *f) {
     struct tc_buf json = {.data = room, .cap = sizeof room};
     status_json(&json, NULL, f->told);
     f->restated = true;
-    fan_control(&f->fan, "status", tc_buf_str(&json), 0);
+    fan_control(&f->fan, &(struct dialect_control){.type = "status", .json = tc_buf_str(&json)});
     for (struct tc_list *n = f->listeners.next, *next; n != &f->listeners; n = next) {
         next = n->next;
         struct feed_listener *l = TC_CONTAINER_OF(n, struct feed_listener, node);

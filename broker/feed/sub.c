@@ -186,7 +186,7 @@ static void tell_gap(struct sub *s) {
     char room[256];
     struct tc_buf json = {.data = room, .cap = sizeof room};
     gap_json(&json, s->gap_from, s->gap_to, s->gap_dropped, "overflow");
-    frame_control(&s->priv, &s->track->key, "gap", tc_buf_str(&json), 0);
+    frame_control(&s->priv, &s->track->key, &(struct dialect_control){.type = "gap", .json = tc_buf_str(&json)});
     s->gap_dropped = 0;
     s->fan->hub->stats.gaps_overflow++;
 }
@@ -250,7 +250,8 @@ static uint64_t drop_target(const struct track *t) {
 }
 
 static void end_after(struct sub *s, const char *type, struct tc_str json, unsigned retry_ms) {
-    frame_control(&s->priv, &s->track->key, type, json, retry_ms);
+    frame_control(&s->priv, &s->track->key,
+                  &(struct dialect_control){.type = type, .json = json, .retry_ms = retry_ms});
     frame_end(&s->priv, &s->track->key);
     drop_catchup(s);
     s->state = SUB_ENDING;

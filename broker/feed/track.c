@@ -176,13 +176,13 @@ static int release_held(struct track *t) {
     return err;
 }
 
-int track_control(struct track *t, const char *type, struct tc_str json, unsigned retry_ms) {
+int track_control(struct track *t, const struct dialect_control *in) {
     /* A status is about no position, and those who join now hold the same text back themselves. */
-    int err = strcmp(type, "status") == 0 ? 0 : release_held(t);
+    int err = strcmp(in->type, "status") == 0 ? 0 : release_held(t);
     if (err != 0)
         return err;
     tc_buf_reset(&t->scratch);
-    frame_control(&t->scratch, &t->key, type, json, retry_ms);
+    frame_control(&t->scratch, &t->key, in);
     if (!tc_buf_ok(&t->scratch))
         return TC_ENOMEM;
     return append(t, tc_buf_str(&t->scratch), (struct frame){.pos = t->pos, .reach = t->pos, .keep = true});

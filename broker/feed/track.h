@@ -30,8 +30,7 @@ bool track_includes(unsigned include, const struct tc_event *ev);
 
 /* Appends one frame in the key's wire form, chunk framing included. An event the dialect leaves out adds nothing. */
 TC_MUST_USE int frame_event(struct tc_buf *out, const struct track_key *key, const struct dialect_event *in);
-void frame_control(struct tc_buf *out, const struct track_key *key, const char *type, struct tc_str json,
-                   unsigned retry_ms);
+void frame_control(struct tc_buf *out, const struct track_key *key, const struct dialect_control *in);
 void frame_heartbeat(struct tc_buf *out, const struct track_key *key);
 void frame_end(struct tc_buf *out, const struct track_key *key); /* the last chunk */
 
@@ -83,7 +82,7 @@ void track_destroy(struct track *t);
 
 /* A new event through filter and pace; 0 also when nothing comes out of it yet. `id` as in dialect_event. */
 TC_MUST_USE int track_event(struct track *t, struct tc_position pos, const struct dialect_event *in);
-TC_MUST_USE int track_control(struct track *t, const char *type, struct tc_str json, unsigned retry_ms);
+TC_MUST_USE int track_control(struct track *t, const struct dialect_control *in);
 TC_MUST_USE int track_heartbeat(struct track *t);
 TC_MUST_USE int track_end(struct track *t); /* gives out what the pace holds back, then the last chunk */
 

@@ -12,7 +12,7 @@
 /** @typedef {"connecting"|"queued"|"running"|"stalled"|"recovering"|"reconnecting"|"done"|"failed"|"cancelled"|"closed"} State */
 
 /**
- * @typedef {object} LogEvent an event of the log, or one the broker made (open, status, gap, bye; these have no position)
+ * @typedef {object} LogEvent an event of the log, or one the broker made (open, status, gap, bye; of these only a gap with reason "lost" has a position, which starts over)
  * @property {string} type created, start, delta, tool_call, note, attempt, error, done, or one not known here
  * @property {string} [position] where it stands in the log, `<attempt>-<seq>`
  * @property {string} [generation] only in a channel: whose event it is

@@ -1,7 +1,10 @@
 // What happens to Redis and to the logs in it, seen by readers: each case on a real Redis, its log written here as a
 // worker would, so that every entry is known.
 import assert from "node:assert/strict";
+import http from "node:http";
 import { after, before, describe, test } from "node:test";
+
+import { EventSource } from "eventsource";
 
 import { Harness, missing } from "../clients/harness.mjs";
 import { Log, Reader, Redis, metric, pack, until } from "./log.mjs";
@@ -446,5 +449,138 @@ describe("repair", { skip: missing() }, () => {
     }
     assert.deepEqual(reader.events.slice(-2).map(({ type }) => type), ["error", "done"]);
     assert.ok(["log_evicted", "redis_emptied"].includes(reader.of("error")[0].data.code));
+  });
+
+  // ---- a lost branch takes the position with it
+
+  /** Between a client and the broker: cuts the first stream right behind `gap`; `came` are the positions it asks with. */
+  async function cutBehindGap(t) {
+    const came = [];
+    const cut = { done: false };
+    const server = http.createServer(async (request, response) => {
+      came.push(request.headers["last-event-id"] ?? null);
+      const first = came.length === 1;
+      const { accept, "last-event-id": last } = request.headers;
+      const upstream = http.get(`${h.url}${request.url}`, { agent: false, headers: { accept, ...(last && { "last-event-id": last }) } });
+      response.on("close", () => upstream.destroy());
+      upstream.on("error", () => response.destroy());
+      upstream.on("response", (from) => {
+        response.writeHead(from.statusCode, from.headers);
+        let seen = "";
+        from.on("data", (chunk) => {
+          seen += chunk;
+          const end = first && seen.includes('"lost"') ? seen.indexOf("\n\n", seen.indexOf('"lost"')) : -1;
+          if (end < 0) return response.write(chunk);
+          response.write(seen.slice(seen.length - chunk.length, end + 2), () => response.destroy());
+          cut.done = true;
+          return from.destroy();
+        });
+        from.on("end", () => response.end());
+        from.on("error", () => response.destroy());
+      });
+    });
+    await new Promise((listening) => server.listen(0, "127.0.0.1", listening));
+    t.after(() => {
+      server.closeAllConnections();
+      server.close();
+    });
+    return { came, cut, base: `http://127.0.0.1:${server.address().port}` };
+  }
+
+  const STREAM = ["created", "start", "delta", "gap", "status", "done"];
+
+  function eventsource(url, take) {
+    const source = new EventSource(url);
+    for (const type of STREAM) source.addEventListener(type, ({ data }) => take(type, JSON.parse(data)));
+    return () => source.close();
+  }
+
+  function fetchEventSource(url, take) {
+    // The package is written for browsers; these are all it touches.
+    globalThis.window ??= globalThis;
+    globalThis.document ??= { hidden: false, addEventListener() {}, removeEventListener() {} };
+    const abort = new AbortController();
+    import("@microsoft/fetch-event-source").then(({ fetchEventSource: read }) =>
+      read(url, {
+        openWhenHidden: true,
+        signal: abort.signal,
+        onopen: async () => {},
+        onmessage: ({ event, data }) => take(event, JSON.parse(data)),
+        onclose() {
+          throw new Error("come back"); // Node's fetch takes a reset for the end of the body
+        },
+        onerror: () => 50,
+      }).catch(() => {}),
+    );
+    return () => abort.abort();
+  }
+
+  for (const [name, read] of Object.entries({ eventsource, fetchEventSource })) {
+    test(`${name}_cut_off_behind_a_lost_branch_comes_back_without_its_position`, bounded, async (t) => {
+      const log = await begun();
+      const { came, cut, base: proxy } = await cutBehindGap(t);
+      let text = "";
+      let done = false;
+      const close = read(`${proxy}/v1/generations/${log.id}/events`, (type, data) => {
+        if (type === "gap" && data.reason === "lost") text = "";
+        else if (type === "delta") text = text.slice(0, data.offset) + data.text;
+        else if (type === "done") done = true;
+      });
+      t.after(close);
+      await until(() => text === "one two three ", "text");
+      await rewrite(log, base);
+      await until(() => cut.done, "cut off");
+      // 5-5 is where the reader was told to forget it; now it is there again.
+      await log.add("5-4", piece("ZWEI ", 4));
+      await log.add("5-5", piece("three ", 9));
+      await until(() => text === "one ZWEI three ", () => JSON.stringify([text, came]));
+      await log.done("5-6");
+      await until(() => done, "done");
+      assert.deepEqual(came.slice(0, 2), [null, "0-0"]);
+    });
+  }
+
+  test("lost_branch_is_told_with_a_position_that_forgets", bounded, async () => {
+    const log = await begun();
+    const lines = await watched(log, "", { accept: "application/x-ndjson" });
+    const reader = await watched(log);
+    for (const r of [reader, lines]) await r.wait(at("5-5"));
+    await rewrite(log, [...base, ["9-0", { type: "fence" }], ["9-4", piece("ZWEI", 4)]]);
+    for (const r of [reader, lines]) {
+      await r.wait(at("9-4"));
+      const gap = r.of("gap")[0];
+      assert.deepEqual([gap.data.reason, gap.id], ["lost", "0-0"]);
+      const again = await watched(log, "", { headers: { "last-event-id": gap.id } });
+      await again.wait(at("9-4"));
+      assert.deepEqual([ids(again)[0], again.text, again.of("gap").length], ["0-1", "one ZWEI", 0]);
+      again.close();
+    }
+    const poll = async (after) =>
+      (await fetch(url(log, `?wait=20000&after=${after}`), { headers: { accept: "application/json" } })).json();
+    assert.deepEqual((await poll("5-5")).events[0].position, "0-0");
+    assert.deepEqual((await poll("0-0")).events[0].position, "0-1");
+    await log.done("9-5");
+    await Promise.all([reader.over, lines.over]);
+  });
+
+  test("room_tells_a_lost_branch_with_a_position_that_forgets", bounded, async () => {
+    const log = await begun({ channel: "room_lost" });
+    await redis.do("XADD", "tc:chan:{room_lost}:log", "1000-0", "e", pack({ type: "generation", generation: log.id, model: "m", at: 1 }));
+    const room = `${h.url}/v1/channels/room_lost/events`;
+    const composite = (position) => `1000-0~${log.id}:${position}`;
+    const live = await Reader.open(room);
+    await live.wait(at(composite("5-5")));
+    const old = await Reader.open(room, { headers: { "last-event-id": composite("5-900") } });
+    await rewrite(log, [...base, ["9-0", { type: "fence" }], ["9-4", piece("ZWEI", 4)]]);
+    for (const reader of [live, old]) {
+      await reader.wait(at(composite("9-4")));
+      const gap = reader.of("gap")[0];
+      assert.deepEqual([gap.data.generation, gap.data.reason, gap.id], [log.id, "lost", composite("0-0")]);
+    }
+    const again = await Reader.open(room, { headers: { "last-event-id": composite("0-0") } });
+    await again.wait(at(composite("9-4")));
+    assert.equal(again.text, "one ZWEI");
+    for (const reader of [live, old, again]) reader.close();
+    await log.done("9-5");
   });
 });

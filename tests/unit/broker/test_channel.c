@@ -120,7 +120,7 @@ static void channel_lost_branch_is_told_and_given_from_the_start(void **state) {
     await_live(f, "id: 1000-0~gen_a:2-3\n");
     const char *text = live_text(f);
     assert_in(text, "\"type\":\"gap\",\"generation\":\"gen_a\",\"from\":\"0-1\",\"to\":\"1-3\"");
-    assert_in(text, "\"reason\":\"lost\"");
+    assert_in(text, "\"reason\":\"lost\"}\nid: 1000-0~gen_a:0-0\n\n");
     assert_order(text, "\"reason\":\"lost\"", "\"new\"");
 }
 

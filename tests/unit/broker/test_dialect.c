@@ -53,13 +53,25 @@ static void dialect_text_event_is_the_bare_answer(void **state) {
 
 static void dialect_control_frames_have_no_id(void **state) {
     (void)state;
-    dialect_native.control(&out, "bye", TC_STR("{\"type\":\"bye\"}"), 1840);
-    dialect_native.control(&out, "gap", TC_STR("{}"), 0);
+    const struct dialect_control bye = {.type = "bye", .json = TC_STR("{\"type\":\"bye\"}"), .retry_ms = 1840};
+    dialect_native.control(&out, &bye);
+    dialect_native.control(&out, &(struct dialect_control){.type = "gap", .json = TC_STR("{}")});
     assert_bytes(tc_buf_str(&out), "event: bye\nretry: 1840\ndata: {\"type\":\"bye\"}\n\nevent: gap\ndata: {}\n\n");
     tc_buf_reset(&out);
-    dialect_ndjson.control(&out, "bye", TC_STR("{\"type\":\"bye\"}"), 1840);
-    dialect_text.control(&out, "bye", TC_STR("{\"type\":\"bye\"}"), 1840);
+    dialect_ndjson.control(&out, &bye);
+    dialect_text.control(&out, &bye);
     assert_bytes(tc_buf_str(&out), "{\"type\":\"bye\"}\n");
+}
+
+static void dialect_control_that_puts_the_reader_back_has_its_id_last(void **state) {
+    (void)state;
+    const struct dialect_control lost = {.type = "gap", .json = TC_STR("{\"type\":\"gap\"}"), .id = TC_STR("0-0")};
+    dialect_native.control(&out, &lost);
+    assert_bytes(tc_buf_str(&out), "event: gap\ndata: {\"type\":\"gap\"}\nid: 0-0\n\n");
+    tc_buf_reset(&out);
+    dialect_ndjson.control(&out, &lost);
+    dialect_text.control(&out, &lost);
+    assert_bytes(tc_buf_str(&out), "{\"position\":\"0-0\",\"type\":\"gap\"}\n");
 }
 
 static void dialect_malformed_event_leaves_out_unchanged(void **state) {
@@ -78,6 +90,7 @@ int main(void) {
         cmocka_unit_test_teardown(dialect_ndjson_event_is_a_line, after_each),
         cmocka_unit_test_teardown(dialect_text_event_is_the_bare_answer, after_each),
         cmocka_unit_test_teardown(dialect_control_frames_have_no_id, after_each),
+        cmocka_unit_test_teardown(dialect_control_that_puts_the_reader_back_has_its_id_last, after_each),
         cmocka_unit_test_teardown(dialect_malformed_event_leaves_out_unchanged, after_each),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -43,6 +43,10 @@ static void put_delta(uint64_t seq, uint64_t offset, const char *text) {
     put(seq, &(struct tc_event){.type = TC_EV_DELTA, .offset = offset, .text = tc_str_from(text)});
 }
 
+static int say(const char *type, struct tc_str json) {
+    return track_control(t, &(struct dialect_control){.type = type, .json = json});
+}
+
 static struct tc_buf all(uint64_t from) {
     struct tc_buf out = {0};
     track_copy(t, from, t->head_off, &out);
@@ -65,7 +69,7 @@ static void track_chunked_frames_read_back_as_the_plain_ones(void **state) {
         begin(&dialect_native, INCLUDE_ALL, PACE_TOKEN, chunked, 1000, 1000000);
         put_delta(2, 0, "a");
         put_delta(3, 1, big);
-        assert_int_equal(track_control(t, "status", TC_STR("{\"type\":\"status\"}"), 0), 0);
+        assert_int_equal(say("status", TC_STR("{\"type\":\"status\"}")), 0);
         assert_int_equal(track_heartbeat(t), 0);
         for (uint64_t seq = 4; seq < 200; seq++)
             put_delta(seq, seq, "piece of text");
@@ -87,7 +91,7 @@ static void track_event_that_a_form_leaves_out_adds_nothing(void **state) {
     (void)state;
     begin(&dialect_text, INCLUDE_ALL, PACE_TOKEN, true, 100, 100000);
     put(2, &(struct tc_event){.type = TC_EV_START});
-    assert_int_equal(track_control(t, "status", TC_STR("{}"), 0), 0);
+    assert_int_equal(say("status", TC_STR("{}")), 0);
     assert_int_equal(track_heartbeat(t), 0);
     assert_int_equal(t->head_off, 0);
     assert_int_equal(t->frame_next, 0);
@@ -287,7 +291,7 @@ static void track_pace_gives_out_what_it_holds_before_the_broker_speaks(void **s
     begin(&dialect_ndjson, INCLUDE_ALL, PACE_WORD, false, 1000, 100000);
     put_delta(2, 0, "wo");
     assert_int_equal(t->head_off, 0);
-    assert_int_equal(track_control(t, "error", TC_STR("{\"type\":\"error\"}"), 0), 0);
+    assert_int_equal(say("error", TC_STR("{\"type\":\"error\"}")), 0);
     assert_track_is("{\"position\":\"1-2\",\"type\":\"delta\",\"text\":\"wo\",\"offset\":0}\n{\"type\":\"error\"}\n");
 }
 
