@@ -2,6 +2,14 @@
 #include "api/api.h"
 #include "wire/json.h"
 
+const char *api_closed(const struct api *a, bool redis) {
+    if (a->hub->draining)
+        return "This broker is shutting down.";
+    if (a->hub->full)
+        return "This broker has no memory to spare.";
+    return redis && !tc_redis_is_up(a->redis) ? "Redis cannot be reached; nothing was begun." : NULL;
+}
+
 void api_unavailable(struct api *a, struct http_conn *conn, const char *detail) {
     a->stats.unavailable++;
     struct tc_buf body = {0};

@@ -49,9 +49,11 @@ void api_events(struct api *a, struct http_conn *conn, const struct http_request
 void api_cancel(struct api *a, struct http_conn *conn, const struct http_request *req, const char *id);
 void api_channel(struct api *a, struct http_conn *conn, const struct http_request *req, const char *channel);
 void api_channel_events(struct api *a, struct http_conn *conn, const struct http_request *req, const char *channel);
-bool api_page(struct api *a, struct http_conn *conn,
-              const struct http_request *req); /* false: not a file of the page */
+/* False: not a file of the page. */
+bool api_page(struct api *a, struct http_conn *conn, const struct http_request *req);
 
+/* Why nothing new is begun here now, as a static text; NULL = it is. `redis`: not without Redis either. */
+const char *api_closed(const struct api *a, bool redis);
 /* Answers that several handlers give. */
 void api_unavailable(struct api *a, struct http_conn *conn, const char *detail); /* 503, Retry-After */
 void api_not_found(struct http_conn *conn, const char *id);                      /* 404 */

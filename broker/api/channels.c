@@ -188,7 +188,7 @@ static void start_stream(struct api *a, struct http_conn *conn, const struct par
 void api_channel_events(struct api *a, struct http_conn *conn, const struct http_request *req, const char *channel) {
     struct params *p = malloc(sizeof *p);
     struct vector *after = malloc(sizeof *after);
-    const char *why = "";
+    const char *why = "", *closed = api_closed(a, true);
     bool bad = false;
     if (p == NULL || after == NULL) {
         http_problem(conn, 503, "no-memory", "Out of memory", "The broker has no memory for this request.");
@@ -205,11 +205,8 @@ void api_channel_events(struct api *a, struct http_conn *conn, const struct http
     }
     if (bad)
         http_problem(conn, 400, "bad-parameter", "Bad parameter", why);
-    else if (a->hub->draining || a->hub->full || !tc_redis_is_up(a->redis))
-        api_unavailable(a, conn,
-                        a->hub->draining ? "This broker is shutting down."
-                        : a->hub->full   ? "This broker has no memory to spare."
-                                         : "Redis cannot be reached.");
+    else if (closed != NULL)
+        api_unavailable(a, conn, closed);
     else
         start_stream(a, conn, p, p->has_after ? after : NULL, channel);
 out:

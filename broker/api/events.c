@@ -109,10 +109,9 @@ void api_events(struct api *a, struct http_conn *conn, const struct http_request
         http_problem(conn, 400, "bad-parameter", "Bad parameter", why);
         return;
     }
-    if (a->hub->draining || a->hub->full) {
-        api_unavailable(a, conn,
-                        a->hub->draining ? "This broker is shutting down." : "This broker has no memory to spare.");
-        return;
-    }
-    api_watch(a, conn, &params, id);
+    const char *closed = api_closed(a, false); /* Redis is waited for */
+    if (closed != NULL)
+        api_unavailable(a, conn, closed);
+    else
+        api_watch(a, conn, &params, id);
 }

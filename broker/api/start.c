@@ -394,11 +394,11 @@ static int parse(struct start_op *op, const struct http_request *req, const char
 
 void api_start(struct api *a, struct http_conn *conn, const struct http_request *req, const char *none) {
     (void)none;
-    if (a->hub->draining || !tc_redis_is_up(a->redis) ||
-        (http_header(req, "idempotency-key").n > 0 && !a->has_secret)) {
-        api_unavailable(a, conn,
-                        a->hub->draining ? "This broker is shutting down."
-                                         : "Redis cannot be reached; nothing was started.");
+    const char *closed = api_closed(a, true);
+    if (closed == NULL && http_header(req, "idempotency-key").n > 0 && !a->has_secret)
+        closed = "The secret that all brokers share has not come from Redis yet; nothing was begun.";
+    if (closed != NULL) {
+        api_unavailable(a, conn, closed);
         return;
     }
     struct start_op *op = calloc(1, sizeof *op);

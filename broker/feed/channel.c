@@ -154,7 +154,7 @@ static void sweep(struct channel *c, uint64_t now_ms) {
     if (!c->loaded) {
         if (c->subscribed)
             channel_load(c);
-    } else if (used && !c->reading && now_ms - c->quiet_ms >= (uint64_t)c->hub->opts.sweep_ms) {
+    } else if (used && !c->reading && now_ms - c->quiet_ms >= hub_quiet_ms(c->hub)) {
         channel_read(c);
     }
 }

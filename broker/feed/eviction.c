@@ -37,13 +37,24 @@ int64_t eviction_count(const redisReply *info) {
 }
 
 bool eviction_has_struck(const struct hub *h, int64_t count) {
-    return h->evicted >= 0 && count > h->evicted;
+    return h->eviction.count > 0 && count > h->eviction.samples[0];
 }
 
 static void on_stats(void *arg, int err, const redisReply *reply) {
     struct hub *h = arg;
-    if (err == 0)
-        h->evicted = eviction_count(reply);
+    struct eviction *e = &h->eviction;
+    int64_t count = err == 0 ? eviction_count(reply) : -1;
+    e->asking = false;
+    if (count < 0)
+        return;
+    if (e->count == EVICTION_SAMPLES)
+        memmove(e->samples, e->samples + 1, --e->count * sizeof e->samples[0]);
+    e->samples[e->count++] = count;
+}
+
+void eviction_sample(struct hub *h) {
+    if (!h->eviction.asking && h->feeds != NULL)
+        h->eviction.asking = tc_redis_command(h->redis, (struct tc_str){"", 0}, on_stats, h, "INFO stats") == 0;
 }
 
 /* Every loop looks, one warns. */
@@ -64,9 +75,8 @@ static void on_memory(void *arg, int err, const redisReply *reply) {
 
 void eviction_look(struct hub *h) {
     struct tc_str none = {"", 0};
-    h->evicted = -1;
+    h->eviction.count = 0; /* it may be another server */
     /* Not sent because the link is down again: asked when it is up. */
-    if (tc_redis_command(h->redis, none, on_memory, h, "INFO memory") == 0 &&
-        tc_redis_command(h->redis, none, on_stats, h, "INFO stats") != 0)
-        return;
+    if (tc_redis_command(h->redis, none, on_memory, h, "INFO memory") == 0)
+        h->eviction.asking = tc_redis_command(h->redis, none, on_stats, h, "INFO stats") == 0;
 }

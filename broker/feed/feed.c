@@ -172,7 +172,8 @@ int feed_push(struct feed *f, struct tc_position pos, const struct tc_event *ev,
         return err;
     f->last = pos;
     f->quiet_ms = f->event_ms = hub_now_ms(f->hub);
-    f->stalled = false;
+    bool ending = ev->type == TC_EV_ERROR && !ev->recoverable; /* `done` follows at once */
+    f->stalled = f->stalled && ending;
     f->hub->stats.events++;
     feed_note_state(f, ev);
     char id[TC_POSITION_MAX];
@@ -185,7 +186,7 @@ int feed_push(struct feed *f, struct tc_position pos, const struct tc_event *ev,
     }
     if (f->ended)
         fan_end(&f->fan);
-    else
+    else if (!ending)
         status_update(f);
     return 0;
 }
@@ -279,7 +280,7 @@ void feed_sweep(struct feed *f, uint64_t now_ms) {
     liveness_check(f, now_ms);
     if (f->abandonable)
         presence_report(f, now_ms);
-    if (now_ms - f->quiet_ms >= (uint64_t)f->hub->opts.sweep_ms)
+    if (now_ms - f->quiet_ms >= hub_quiet_ms(f->hub))
         tail_read(f);
 }
 

@@ -31,6 +31,10 @@ static void tell_latencies(struct hub *h, const int64_t *at, unsigned count) {
         h->on_latency(h->arg, now - at[i]);
 }
 
+uint64_t hub_quiet_ms(const struct hub *h) {
+    return h->opts.sweep_ms > 1 ? (uint64_t)h->opts.sweep_ms / 2 : 1;
+}
+
 static void flush(struct hub *h) {
     unsigned budget = VISITS_PER_TURN, told = 0;
     int64_t at[VISITS_PER_TURN];
@@ -68,6 +72,7 @@ static void on_sweep(uv_timer_t *timer) {
         feed_sweep(f, now);
     }
     channels_sweep(h, now);
+    eviction_sample(h);
 }
 
 static void on_redis_up(void *arg) {
@@ -91,14 +96,14 @@ static void on_redis_down(void *arg, int err) {
 }
 
 int hub_init(struct hub *h, uv_loop_t *loop, struct tc_redis *redis, const struct hub_options *opts) {
-    *h = (struct hub){.loop = loop, .redis = redis, .opts = *opts, .evicted = -1};
+    *h = (struct hub){.loop = loop, .redis = redis, .opts = *opts};
     tc_list_init(&h->dirty);
     if (uv_check_init(loop, &h->check) != 0 || uv_idle_init(loop, &h->idle) != 0 || uv_timer_init(loop, &h->sweep) != 0)
         return TC_ENOMEM;
     h->check.data = h->idle.data = h->sweep.data = h;
     h->handles = 3;
     uv_check_start(&h->check, on_check);
-    uint64_t every = opts->sweep_ms > 0 ? (uint64_t)opts->sweep_ms : 1000;
+    uint64_t every = hub_quiet_ms(h);
     uv_timer_start(&h->sweep, on_sweep, every, every);
     h->watch = (struct tc_redis_watch){.on_up = on_redis_up, .on_down = on_redis_down, .arg = h};
     tc_redis_watch_add(redis, &h->watch);

@@ -1,5 +1,5 @@
-/* All feeds and channels of one loop, what they share, and the loop's turn: flush after every poll, sweep every second.
- * Loop thread only; owned by the loop's main object. */
+/* All feeds and channels of one loop, what they share, and the loop's turn: flush after every poll, sweep what is
+ * quiet. Loop thread only; owned by the loop's main object. */
 #ifndef BROKER_FEED_HUB_H
 #define BROKER_FEED_HUB_H
 
@@ -24,7 +24,7 @@ struct hub_options {
     int64_t heartbeat_ms;
     int64_t linger_ms;        /* a feed without readers is kept this long */
     int64_t lease_ms;         /* of viewers, and how long a position ahead of the log is waited for */
-    int64_t sweep_ms;         /* a quiet generation's log is looked at this often */
+    int64_t sweep_ms;         /* what nobody announced is found within it; 0 as 1 */
     int64_t max_feeds;        /* beyond: TC_EFULL */
     const char *instance;     /* this broker's name among viewers; unique a process and loop */
     int64_t max_age_ms;       /* streams are asked to come back after about this long; 0 = never */
@@ -43,6 +43,14 @@ struct hub_stats {
     uint64_t streams, feeds, channels; /* gauges */
 };
 
+#define EVICTION_SAMPLES 8 /* four sweeps' */
+
+struct eviction {                      /* eviction.h */
+    int64_t samples[EVICTION_SAMPLES]; /* keys that Redis had evicted, ever; the oldest first */
+    unsigned count;                    /* of samples since Redis came up */
+    bool asking;
+};
+
 struct hub {
     uv_loop_t *loop;
     struct tc_redis *redis; /* borrowed */
@@ -57,9 +65,9 @@ struct hub {
     struct tc_redis_watch watch;
     void (*on_latency)(void *arg, int64_t us); /* from the event's `at` to its being sent, once a flush; may be NULL */
     void *arg;
-    bool away;       /* Redis: what the watch was last told */
-    bool warned;     /* of the eviction policy */
-    int64_t evicted; /* keys that Redis had evicted when it came up; -1 = not known */
+    bool away;   /* Redis: what the watch was last told */
+    bool warned; /* of the eviction policy */
+    struct eviction eviction;
     bool draining, closing;
     bool full;          /* no memory for more streams */
     uint64_t shedding;  /* streams that were told to go and have not gone */
@@ -76,5 +84,8 @@ void hub_close(struct hub *h, void (*cb)(void *arg), void *arg);
 
 void hub_mark_dirty(struct hub *h, struct tc_list *node);
 uint64_t hub_now_ms(const struct hub *h); /* loop time */
+/* How often the sweep comes, and how long a log must have been quiet for it to be looked at: half of what is promised,
+ * since what goes unnoticed right after one sweep is not quiet for long enough at the next. */
+uint64_t hub_quiet_ms(const struct hub *h);
 
 #endif

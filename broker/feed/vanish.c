@@ -19,11 +19,12 @@ struct vanish {
 
 static void tell(struct feed *f, const struct vanish *v) {
     uint64_t now = hub_now_ms(f->hub);
-    if (f->has_meta && v->meta == ABSENT && v->secret == ABSENT)
+    bool evicted = eviction_has_struck(f->hub, v->evicted);
+    if (f->has_meta && v->meta == ABSENT && v->secret == ABSENT && !evicted) /* eviction may take all three, too */
         feed_vanished(f, "redis_emptied", "Redis has lost its data; the log of this generation was in it.");
     else if (f->expires_ms != 0 && now + 2 * (uint64_t)f->hub->opts.sweep_ms >= f->expires_ms)
         feed_vanished(f, "log_expired", "The log expired: no worker has written it for the retention time.");
-    else if (eviction_has_struck(f->hub, v->evicted))
+    else if (evicted)
         feed_vanished(f, "log_evicted", "Redis evicted the log to save memory; see its maxmemory-policy.");
     else
         feed_vanished(f, "log_deleted", "The log was deleted from Redis.");
@@ -93,7 +94,7 @@ void vanish_inquire(struct feed *f) {
     f->reading = true;
     v->calls += tc_redis_command(redis, route, on_meta, v, "EXISTS %s", f->meta_key) == 0;
     v->calls += tc_redis_command(redis, secret, on_secret, v, "EXISTS %s", key) == 0;
-    v->calls += tc_redis_command(redis, route, on_stats, v, "INFO stats") == 0;
+    v->calls += tc_redis_command(redis, (struct tc_str){"", 0}, on_stats, v, "INFO stats") == 0;
     v->calls += tc_redis_command(redis, route, on_log, v, "EXISTS %s", f->log_key) == 0;
     count_off(v);
 }

@@ -1,5 +1,4 @@
-/* A loop of the broker. Closing: bye to streams -> server -> hub -> Redis -> timers; each step when the last is done.
- */
+/* A loop of the broker. Closing: bye to streams -> server -> hub -> Redis -> timers; each when the last is done. */
 #include "ops/loop.h"
 
 #include "base/clock.h"

@@ -583,4 +583,60 @@ describe("repair", { skip: missing() }, () => {
     for (const reader of [live, old, again]) reader.close();
     await log.done("9-5");
   });
+
+  // ---- each cause only where it is true
+
+  /** Evicts what the policy allows it to. */
+  async function evict(policy) {
+    await redis.do("CONFIG", "SET", "maxmemory-policy", policy);
+    await redis.do("CONFIG", "SET", "maxmemory", "1");
+    await redis.do("GET", "any"); // a command makes room first
+    await redis.do("CONFIG", "SET", "maxmemory", "0");
+    await redis.do("CONFIG", "SET", "maxmemory-policy", "noeviction");
+  }
+
+  async function codeOf(log, fault) {
+    const reader = await watched(log);
+    await reader.wait(at("5-5"));
+    // The broker knows the counter of evicted keys by now: it asks when it has something to follow.
+    let own = 0;
+    const samples = async () =>
+      Number(/cmdstat_info:calls=(\d+)/.exec(await redis.do("INFO", "commandstats"))?.[1] ?? 0) - own++;
+    const before = await samples();
+    await until(async () => (await samples()) > before + 10, "samples");
+    await fault();
+    await reader.over;
+    assert.deepEqual(reader.events.slice(-2).map(({ type }) => type), ["error", "done"]);
+    return reader.of("error")[0].data.code;
+  }
+
+  test("log_evicted_alone_is_said_to_be", bounded, async () => {
+    const log = await begun();
+    await redis.do("PEXPIRE", log.key, 3600000);
+    assert.equal(await codeOf(log, () => evict("volatile-random")), "log_evicted");
+    assert.equal(await redis.do("EXISTS", log.meta), 1);
+  });
+
+  test("log_evicted_with_everything_else_is_not_called_emptied", bounded, async () => {
+    assert.equal(await codeOf(await begun(), () => evict("allkeys-random")), "log_evicted");
+  });
+
+  test("log_deleted_long_after_an_eviction_is_not_called_evicted", bounded, async () => {
+    await redis.do("SET", "bait", "x", "EX", 3600);
+    await evict("volatile-random");
+    const log = await begun();
+    assert.equal(await codeOf(log, () => redis.do("DEL", log.key)), "log_deleted");
+  });
+
+  test("redis_flushed_long_after_an_eviction_is_called_emptied", bounded, async () => {
+    await redis.do("SET", "bait", "x", "EX", 3600);
+    await evict("volatile-random");
+    assert.equal(await codeOf(await begun(), () => redis.do("FLUSHALL")), "redis_emptied");
+  });
+
+  test("log_deleted_with_its_meta_is_not_called_emptied", bounded, async () => {
+    await redis.do("SET", "tc:secret", "x".repeat(32));
+    const log = await begun();
+    assert.equal(await codeOf(log, () => redis.do("DEL", log.key, log.meta)), "log_deleted");
+  });
 });

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { after, afterEach, before, describe, test } from "node:test";
 
 import { Harness, missing, post } from "../clients/harness.mjs";
-import { Log, Reader, Redis, metric, until } from "./log.mjs";
+import { Log, Reader, Redis, metric, pack, until } from "./log.mjs";
 
 const bounded = { timeout: 60000 };
 const LEASE_MS = 1500;
@@ -158,6 +158,25 @@ describe("status", { skip: missing() }, () => {
     await new Promise((wake) => setTimeout(wake, LEASE_MS * 2));
     assert.deepEqual(reader.states(), []);
     await log.done("1-3");
+    await reader.over;
+  });
+
+  test("stalled_generation_that_is_ended_is_not_called_running", bounded, async () => {
+    const log = new Log(redis, "gen_ended_stalled");
+    await log.create({ job: "1-1", channel: "room_ended" });
+    await log.fence(5);
+    await log.start("5-2");
+    const announced = pack({ type: "generation", generation: log.id, model: "m", at: 1 });
+    await redis.do("XADD", "tc:chan:{room_ended}:log", "1000-0", "e", announced);
+    const reader = await Reader.open(events(log.id));
+    const room = await Reader.open(`${h.url}/v1/channels/room_ended/events`);
+    for (const r of [reader, room]) await r.wait((it) => it.states().includes("stalled"), "stalled");
+    await log.add("5-3", { type: "error", code: "worker_lost", message: "gone", recoverable: false });
+    for (const r of [reader, room]) await r.wait((it) => it.of("error").length > 0, "error");
+    await log.done("5-4", "error");
+    for (const r of [reader, room]) await r.wait((it) => it.of("done").length > 0, "done");
+    for (const r of [reader, room]) assert.deepEqual(order(r).slice(-3), ["stalled", "error", "done"]);
+    room.close();
     await reader.over;
   });
 });

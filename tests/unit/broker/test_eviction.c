@@ -35,11 +35,11 @@ static void eviction_count_that_is_missing_or_odd_is_unknown(void **state) {
 
 static void eviction_has_struck_only_beyond_a_known_count(void **state) {
     (void)state;
-    struct hub hub = {.evicted = 5};
+    struct hub hub = {.eviction = {.samples = {5, 8}, .count = 2}};
     assert_true(eviction_has_struck(&hub, 6));
     assert_false(eviction_has_struck(&hub, 5));
     assert_false(eviction_has_struck(&hub, -1));
-    hub.evicted = -1;
+    hub.eviction.count = 0;
     assert_false(eviction_has_struck(&hub, 6));
 }
 
