@@ -45,6 +45,7 @@ int fan_track(struct fan *f, const struct track_key *key, struct track **out) {
         return err;
     if (f->source.prime != NULL)
         f->source.prime(f->source.arg, t);
+    said_init(&t->said, f->hub->said_point, false);
     t->on_trim = on_trim;
     t->ended = f->ended;
     t->beat_ms = hub_now_ms(f->hub);
@@ -71,6 +72,15 @@ void fan_touch(struct fan *f) {
         hub_mark_dirty(f->hub, &f->dirty);
 }
 
+/* A correction, in a form that can only append: who was told otherwise is cut off. Those who catch up compare what they
+ * were told themselves. */
+static void cut_told(struct fan *f, struct track *t) {
+    for (uint32_t i = t->sub_count; i > 0; i--)
+        if (i <= t->sub_count && t->subs[i - 1]->state == SUB_LIVE)
+            sub_destroy(t->subs[i - 1], false);
+    said_init(&t->said, f->hub->said_point, false);
+}
+
 static void cut_off(struct fan *f, struct track *t) {
     tc_log(TC_LOG_ERROR, "out of memory: subscribers of a track are cut off", TC_LI("subscribers", t->sub_count));
     f->hub->stats.no_memory++;
@@ -83,6 +93,8 @@ void fan_event(struct fan *f, struct tc_position pos, const struct dialect_event
         int err = track_event(t, pos, in);
         if (err == TC_ENOMEM)
             cut_off(f, t);
+        else if (err == TC_ESTATE)
+            cut_told(f, t);
     }
     fan_touch(f);
 }
@@ -138,12 +150,23 @@ void fan_retire(struct fan *f, uint64_t now_ms) {
     fan_each_sub(f, retire, &r);
 }
 
+/* A source for one whose branch was lost, who is told only once what both branches say. */
+static struct catchup *begin_anew(struct fan *f, const struct sub *s, struct tc_position pos) {
+    struct catchup *c = f->source.catchup(f->source.arg, s->track, pos, true);
+    if (c != NULL && c->said != NULL && s->state == SUB_LIVE)
+        *c->said = s->track->said;
+    else if (c != NULL && c->said != NULL && s->catchup != NULL && s->catchup->said != NULL)
+        *c->said = *s->catchup->said;
+    return c;
+}
+
 void fan_restart(struct fan *f, struct tc_position pos) {
     for (struct track *t = f->tracks; t != NULL; t = t->next) {
         merge_reset(&t->merge, pos);
         for (uint32_t i = t->sub_count; i > 0; i--)
             if (i <= t->sub_count)
-                sub_restart(t->subs[i - 1], f->source.catchup(f->source.arg, t, pos, true));
+                sub_restart(t->subs[i - 1], begin_anew(f, t->subs[i - 1], pos));
+        said_init(&t->said, f->hub->said_point, false);
         t->todo = t->sub_count;
     }
     fan_touch(f);

@@ -52,6 +52,20 @@ int frame_event(struct tc_buf *out, const struct track_key *key, const struct di
     return 0;
 }
 
+int frame_news(struct tc_buf *out, const struct track_key *key, struct said *said, const struct dialect_event *in) {
+    if (!key->dialect->append_only)
+        return frame_event(out, key, in);
+    struct tc_str news;
+    int err = said_take(said, in->ev, &news);
+    if (err != 0 || news.n == 0)
+        return err;
+    struct tc_event ev = *in->ev;
+    struct dialect_event rest = *in;
+    ev.text = news;
+    rest.ev = &ev;
+    return frame_event(out, key, &rest);
+}
+
 void frame_control(struct tc_buf *out, const struct track_key *key, const struct dialect_control *in) {
     size_t mark = chunk_open(out, key);
     key->dialect->control(out, in);

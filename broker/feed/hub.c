@@ -98,6 +98,7 @@ static void on_redis_down(void *arg, int err) {
 int hub_init(struct hub *h, uv_loop_t *loop, struct tc_redis *redis, const struct hub_options *opts) {
     *h = (struct hub){.loop = loop, .redis = redis, .opts = *opts};
     tc_list_init(&h->dirty);
+    tc_random(&h->said_point, sizeof h->said_point);
     if (uv_check_init(loop, &h->check) != 0 || uv_idle_init(loop, &h->idle) != 0 || uv_timer_init(loop, &h->sweep) != 0)
         return TC_ENOMEM;
     h->check.data = h->idle.data = h->sweep.data = h;

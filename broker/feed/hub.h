@@ -68,6 +68,7 @@ struct hub {
     bool away;   /* Redis: what the watch was last told */
     bool warned; /* of the eviction policy */
     struct eviction eviction;
+    uint64_t said_point; /* said.h */
     bool draining, closing;
     bool full;          /* no memory for more streams */
     uint64_t shedding;  /* streams that were told to go and have not gone */

@@ -24,6 +24,7 @@ struct replay {
     struct feed *feed;
     struct track_key key;
     struct merge merge;
+    struct said said;        /* in a form that can only append */
     struct tc_buf *out;      /* valid during a step */
     struct tc_buf pages;     /* encoded while nobody was stepping */
     struct tc_position next; /* everything up to here was dealt with */
@@ -76,7 +77,7 @@ static int emit(void *arg, struct tc_position pos, const struct tc_event *ev, st
     if (!tc_buf_ok(id))
         return TC_ENOMEM;
     struct dialect_event in = {.id = tc_buf_str(id), .ev = ev, .raw = raw, .extra = r->label.extra};
-    int err = frame_event(r->out, &r->key, &in);
+    int err = frame_news(r->out, &r->key, &r->said, &in);
     return err == TC_ESYNTAX || err == TC_ETOOLARGE ? 0 : err; /* was counted when the feed read it */
 }
 
@@ -110,9 +111,11 @@ static void say_lost(struct replay *r) {
     const struct tc_position start = {0, 0};
     merge_reset(&r->merge, start);
     const struct tc_buf *id = write_id(r, start, NULL);
-    if (!tc_buf_ok(id))
-        r->failed = true;
-    say_gap(r, (struct tc_position){0, 1}, r->next, "lost", tc_buf_str(id));
+    if (r->key.dialect->append_only)
+        r->failed = r->failed || said_rewind(&r->said) != 0; /* what is told again is compared */
+    else
+        say_gap(r, (struct tc_position){0, 1}, r->next, "lost", tc_buf_str(id));
+    r->failed = r->failed || !tc_buf_ok(id);
     r->feed->hub->stats.gaps_lost++;
     r->next = start;
     r->checked = true;
@@ -126,8 +129,6 @@ static int take(struct replay *r, struct tc_position pos, struct tc_str raw) {
     }
     struct tc_event ev;
     if (tc_event_decode(raw.p, raw.n, &ev) == 0 && ev.type != TC_EV_FENCE) {
-        if (r->key.dialect->append_only && ev.type == TC_EV_ATTEMPT && !tc_str_is(ev.mode, "continue"))
-            r->failed = true;
         if (track_includes(r->key.include, &ev)) {
             int err = merge_push(&r->merge, pos, &ev, raw);
             if (err != 0)
@@ -299,7 +300,39 @@ static enum catchup_result finish(struct replay *r) {
     r->merge.pace = PACE_TOKEN; /* the end gives out everything */
     int err = merge_flush(&r->merge);
     r->merge.pace = pace;
-    return err == 0 && !r->failed ? CATCHUP_END : CATCHUP_FAIL;
+    return err == 0 && !r->failed && said_is_level(&r->said) ? CATCHUP_END : CATCHUP_FAIL;
+}
+
+/* At the head: may the reader go on with those who stand there? In a form that can only append, once it has been told
+ * the same as they. */
+static enum catchup_result join_track(struct replay *r) {
+    struct track *t;
+    if (!r->key.dialect->append_only)
+        return CATCHUP_HEAD;
+    if (fan_track(&r->feed->fan, &r->key, &t) != 0)
+        return CATCHUP_FAIL;
+    if (t->sub_count <= 1)
+        t->said = r->said;
+    int err = said_join(&t->said, &r->said);
+    if (err == TC_EAGAIN)
+        return wait_for_feed(r);
+    return err == 0 ? CATCHUP_HEAD : CATCHUP_FAIL;
+}
+
+/* A restart makes void what was said before it: a reader of bare text who has nothing yet begins there. */
+static void pass_over_void(struct replay *r) {
+    const struct history *h = &r->feed->history;
+    struct tc_event ev;
+    if (!r->key.dialect->append_only || r->bounded || r->next.seq > 0 || !r->said.whole || r->said.units > 0)
+        return;
+    for (size_t i = h->count; i > 0; i--) {
+        const struct entry *e = history_at(h, i - 1);
+        if (tc_event_decode(e->bytes, e->len, &ev) == 0 && ev.type == TC_EV_ATTEMPT &&
+            !tc_str_is(ev.mode, "continue")) {
+            r->next = e->pos;
+            return;
+        }
+    }
 }
 
 static enum catchup_result from_history(struct replay *r, size_t i, size_t limit) {
@@ -321,8 +354,10 @@ static enum catchup_result from_history(struct replay *r, size_t i, size_t limit
         return CATCHUP_FAIL;
     if (r->bounded && r->feed->state == FEED_READY)
         return wait_for_feed(r);
-    say_status(r);
-    return CATCHUP_HEAD;
+    enum catchup_result result = join_track(r);
+    if (result == CATCHUP_HEAD)
+        say_status(r);
+    return result;
 }
 
 /* The log is gone: what the history still holds, then why. */
@@ -336,6 +371,7 @@ static enum catchup_result step_failed(struct replay *r, size_t limit) {
 
 static enum catchup_result step_on(struct replay *r, size_t limit) {
     size_t i = 0;
+    pass_over_void(r);
     enum history_place place = history_after(&r->feed->history, r->next, &i);
     bool joins = place == HISTORY_OLDER && r->checked && r->feed->history.count > 0 &&
                  r->next.seq + 1 == history_at(&r->feed->history, 0)->pos.seq;
@@ -406,6 +442,9 @@ struct catchup *replay_create(struct feed *f, const struct track_key *key, struc
     if (until != NULL)
         r->until = *until;
     r->lost = lost;
+    said_init(&r->said, f->hub->said_point, after.seq == 0);
+    if (key->dialect->append_only)
+        r->base.said = &r->said;
     r->wait = (struct feed_wait){.cb = ready, .arg = r};
     merge_init(&r->merge, key->pace, MERGED_BYTES, emit, r);
     merge_reset(&r->merge, after);

@@ -424,7 +424,10 @@ void sub_restart(struct sub *s, struct catchup *catchup) {
         catchup->destroy(catchup);
         return;
     }
-    if (s->state == SUB_LIVE)
+    struct track *t = s->track;
+    if (s->state == SUB_LIVE && t->key.dialect->append_only)
+        track_copy(t, s->off, t->head_off, &s->priv); /* what the track said, it has said to everybody */
+    else if (s->state == SUB_LIVE)
         (void)finish_frame(s);
     s->gap_dropped = 0;
     drop_catchup(s);

@@ -31,6 +31,7 @@ struct catchup {
     void (*destroy)(struct catchup *c);
     void (*ready)(void *arg); /* set by who steps: a step that answered CATCHUP_WAIT can go on; may destroy c */
     void *arg;
+    struct said *said; /* what the reader has been told, in a form that can only append; else NULL */
 };
 
 struct fan;

@@ -143,7 +143,7 @@ static bool must_keep(const struct tc_event *ev) {
 static int append_event(struct track *t, struct tc_position pos, struct tc_position reach,
                         const struct dialect_event *in) {
     tc_buf_reset(&t->scratch);
-    int err = frame_event(&t->scratch, &t->key, in);
+    int err = frame_news(&t->scratch, &t->key, &t->said, in);
     if (err != 0)
         return err;
     if (!tc_buf_ok(&t->scratch))

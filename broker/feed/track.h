@@ -11,6 +11,7 @@
 #include "base/attr.h"
 #include "dialect/dialect.h"
 #include "feed/merge.h"
+#include "feed/said.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -30,6 +31,9 @@ bool track_includes(unsigned include, const struct tc_event *ev);
 
 /* Appends one frame in the key's wire form, chunk framing included. An event the dialect leaves out adds nothing. */
 TC_MUST_USE int frame_event(struct tc_buf *out, const struct track_key *key, const struct dialect_event *in);
+/* The same in a form that may only append: leaves out what was told already. TC_ESTATE: it cannot be said any more. */
+TC_MUST_USE int frame_news(struct tc_buf *out, const struct track_key *key, struct said *said,
+                           const struct dialect_event *in);
 void frame_control(struct tc_buf *out, const struct track_key *key, const struct dialect_control *in);
 void frame_heartbeat(struct tc_buf *out, const struct track_key *key);
 void frame_end(struct tc_buf *out, const struct track_key *key); /* the last chunk */
@@ -56,6 +60,7 @@ struct track {
     struct track_key key;
     struct track *next; /* of the same fan */
     struct merge merge; /* holds text back for a pace */
+    struct said said;   /* to all who stand at its head, in a form that can only append */
     struct segment *first, *last;
     uint64_t tail_off, head_off;
     struct frame *frames; /* ring; cap is a power of two; frame number n lies at n & (cap - 1) */

@@ -639,4 +639,90 @@ describe("repair", { skip: missing() }, () => {
     const log = await begun();
     assert.equal(await codeOf(log, () => redis.do("DEL", log.key, log.meta)), "log_deleted");
   });
+
+  // ---- bare text
+
+  const BARE = { accept: "text/plain" };
+  const restart = { type: "attempt", attempt: 7, try: 2, reason: "worker_lost", mode: "restart" };
+
+  test("bare_text_of_a_restart_goes_on_while_it_is_the_same", bounded, async () => {
+    const log = await begun();
+    const live = [await watched(log, "", BARE), await watched(log, "?pace=word", BARE)];
+    for (const r of live) await r.wait((it) => it.body === "one two three ", "text");
+    await log.fence(7);
+    await log.add("7-6", restart);
+    await log.add("7-7", piece("one t", 0));
+    const late = await watched(log, "", BARE); // has nothing that could be void
+    await late.wait((r) => r.body === "one t", "text of the second attempt");
+    await log.add("7-8", piece("wo three fo", 5));
+    await log.add("7-9", piece("ur", 16));
+    await log.done("7-10");
+    for (const r of [...live, late]) {
+      await r.over;
+      assert.deepEqual([r.body, r.end], ["one two three four", "clean"]);
+    }
+  });
+
+  test("bare_text_of_a_restart_that_says_something_else_is_reset", bounded, async () => {
+    const log = await begun();
+    const live = await watched(log, "", BARE);
+    const late = await watched(log, "?after=5-4", BARE);
+    await live.wait((r) => r.body === "one two three ", "text");
+    await late.wait((r) => r.body === "three ", "text");
+    await log.fence(7);
+    await log.add("7-6", restart);
+    await log.add("7-7", piece("one TWO three four", 0));
+    for (const r of [live, late]) {
+      await r.over;
+      assert.equal(r.end, "reset");
+    }
+    assert.equal(live.body, "one two three ");
+    const anew = await watched(log, "", BARE);
+    await anew.wait((r) => r.body === "one TWO three four", "the second attempt alone");
+    await log.done("7-8");
+    await anew.over;
+    assert.equal(anew.end, "clean");
+  });
+
+  test("bare_text_of_a_restart_that_says_less_is_reset", bounded, async () => {
+    const log = await begun();
+    const live = await watched(log, "", BARE);
+    await live.wait((r) => r.body === "one two three ", "text");
+    await log.fence(7);
+    await log.add("7-6", restart);
+    await log.add("7-7", piece("one two", 0));
+    await log.done("7-8");
+    await live.over;
+    assert.equal(live.end, "reset");
+  });
+
+  test("bare_text_of_a_takeover_that_goes_on_says_white_space_once", bounded, async () => {
+    const log = await begun();
+    const live = await watched(log, "", BARE);
+    await live.wait((r) => r.body === "one two three ", "text");
+    const packed = (kept) => Buffer.concat([
+      Buffer.from([0x83]), ...["type", "attempt", "mode", "continue", "kept"].map(pack),
+      Buffer.from([0x91]), pack({ kind: "text", index: 0, length: kept }),
+    ]);
+    await log.fence(7);
+    await log.add("7-6", packed(13));
+    await log.add("7-7", piece(" four", 13));
+    await log.done("7-8");
+    await live.over;
+    assert.deepEqual([live.body, live.end], ["one two three four", "clean"]);
+  });
+
+  test("bare_text_of_a_lost_branch_goes_on_while_it_is_the_same", bounded, async () => {
+    const log = await begun();
+    const live = await watched(log, "", BARE);
+    await live.wait((r) => r.body === "one two three ", "text");
+    await rewrite(log, [...base, ["9-0", { type: "fence" }], ["9-4", piece("two ", 4)]]);
+    const reader = await watched(log, "", {});
+    await reader.wait(at("9-4"));
+    await log.add("9-5", piece("three four", 8));
+    await log.done("9-6");
+    await live.over;
+    assert.deepEqual([live.body, live.end], ["one two three four", "clean"]);
+    await reader.over;
+  });
 });
