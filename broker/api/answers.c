@@ -2,12 +2,12 @@
 #include "api/api.h"
 #include "wire/json.h"
 
-const char *api_closed(const struct api *a, bool redis) {
+const char *api_closed(const struct api *a, struct tc_str key) {
     if (a->hub->draining)
         return "This broker is shutting down.";
     if (a->hub->full)
         return "This broker has no memory to spare.";
-    return redis && !tc_redis_is_up(a->redis) ? "Redis cannot be reached; nothing was begun." : NULL;
+    return key.n > 0 && !tc_redis_reaches(a->redis, key) ? "Redis cannot be reached; nothing was begun." : NULL;
 }
 
 void api_unavailable(struct api *a, struct http_conn *conn, const char *detail) {

@@ -25,13 +25,13 @@ static void ask_secret(void *arg) {
     tc_random(fresh, sizeof fresh);
     if (tc_redis_command(a->redis, route, NULL, NULL, "SET %s %b NX", key, fresh, sizeof fresh) == 0 &&
         tc_redis_command(a->redis, route, on_secret, a, "GET %s", key) != 0)
-        return; /* the link went down between the two: on_up asks again */
+        return; /* the link went down between the two: the next change asks again */
 }
 
 void api_init(struct api *a, uv_loop_t *loop, struct hub *hub, const struct cors *cors,
               const struct api_options *opts) {
     *a = (struct api){.loop = loop, .hub = hub, .redis = hub->redis, .cors = cors, .opts = *opts};
-    a->watch = (struct tc_redis_watch){.on_up = ask_secret, .arg = a};
+    a->watch = (struct tc_redis_watch){.on_change = ask_secret, .arg = a};
     tc_redis_watch_add(a->redis, &a->watch);
 }
 

@@ -52,8 +52,8 @@ void api_channel_events(struct api *a, struct http_conn *conn, const struct http
 /* False: not a file of the page. */
 bool api_page(struct api *a, struct http_conn *conn, const struct http_request *req);
 
-/* Why nothing new is begun here now, as a static text; NULL = it is. `redis`: not without Redis either. */
-const char *api_closed(const struct api *a, bool redis);
+/* Why nothing new is begun here now, as a static text; NULL = it is. `key`: whose Redis must be there; n = 0: none. */
+const char *api_closed(const struct api *a, struct tc_str key);
 /* Answers that several handlers give. */
 void api_unavailable(struct api *a, struct http_conn *conn, const char *detail); /* 503, Retry-After */
 void api_not_found(struct http_conn *conn, const char *id);                      /* 404 */

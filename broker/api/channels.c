@@ -188,7 +188,9 @@ static void start_stream(struct api *a, struct http_conn *conn, const struct par
 void api_channel_events(struct api *a, struct http_conn *conn, const struct http_request *req, const char *channel) {
     struct params *p = malloc(sizeof *p);
     struct vector *after = malloc(sizeof *after);
-    const char *why = "", *closed = api_closed(a, true);
+    char key[TC_KEY_MAX];
+    struct tc_str log = {key, tc_key_channel(key, a->opts.prefix, channel, false)};
+    const char *why = "", *closed = api_closed(a, log);
     bool bad = false;
     if (p == NULL || after == NULL) {
         http_problem(conn, 503, "no-memory", "Out of memory", "The broker has no memory for this request.");

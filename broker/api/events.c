@@ -109,7 +109,7 @@ void api_events(struct api *a, struct http_conn *conn, const struct http_request
         http_problem(conn, 400, "bad-parameter", "Bad parameter", why);
         return;
     }
-    const char *closed = api_closed(a, false); /* Redis is waited for */
+    const char *closed = api_closed(a, (struct tc_str){NULL, 0}); /* Redis is waited for */
     if (closed != NULL)
         api_unavailable(a, conn, closed);
     else

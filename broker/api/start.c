@@ -21,6 +21,7 @@
 #include <string.h>
 
 #define CHANNEL_ENTRIES 1000 /* announcements kept a channel, about */
+#define ID_DRAWS        16   /* with a third of a Cluster away, all of them miss once in 40 million times */
 
 struct start_op {
     struct api *api;
@@ -392,9 +393,33 @@ static int parse(struct start_op *op, const struct http_request *req, const char
     return 0;
 }
 
+static void set_keys(struct start_op *op) {
+    tc_key_gen(op->log, op->api->opts.prefix, TC_KEY_LOG, op->req.id);
+    tc_key_gen(op->meta, op->api->opts.prefix, TC_KEY_META, op->req.id);
+}
+
+/* Where some of a Cluster is away, an id is drawn that lies in the rest. */
+static void draw_id(struct start_op *op) {
+    for (int i = 0; i < ID_DRAWS; i++) {
+        tc_id_make(op->req.id);
+        set_keys(op);
+        if (tc_redis_reaches(op->api->redis, tc_str_from(op->log)))
+            return;
+    }
+}
+
+/* Nothing is begun that is known to get stuck halfway. */
+static bool reaches_all(const struct start_op *op) {
+    char room[TC_KEY_MAX];
+    struct tc_str channel = {room, tc_key_channel(room, op->api->opts.prefix, op->req.channel, false)};
+    return tc_redis_reaches(op->api->redis, tc_str_from(op->log)) &&
+           (op->req.channel[0] == '\0' || tc_redis_reaches(op->api->redis, channel));
+}
+
 void api_start(struct api *a, struct http_conn *conn, const struct http_request *req, const char *none) {
     (void)none;
-    const char *closed = api_closed(a, true);
+    char jobs[TC_KEY_MAX];
+    const char *closed = api_closed(a, (struct tc_str){jobs, tc_key_jobs(jobs, a->opts.prefix, a->opts.queue)});
     if (closed == NULL && http_header(req, "idempotency-key").n > 0 && !a->has_secret)
         closed = "The secret that all brokers share has not come from Redis yet; nothing was begun.";
     if (closed != NULL) {
@@ -416,12 +441,14 @@ void api_start(struct api *a, struct http_conn *conn, const struct http_request 
         return;
     }
     bool may_exist = op->req.id[0] != '\0';
-    if (!may_exist)
-        tc_id_make(op->req.id);
-    tc_key_gen(op->log, a->opts.prefix, TC_KEY_LOG, op->req.id);
-    tc_key_gen(op->meta, a->opts.prefix, TC_KEY_META, op->req.id);
-    http_on_gone(conn, on_gone, op);
     if (may_exist)
+        set_keys(op);
+    else
+        draw_id(op);
+    http_on_gone(conn, on_gone, op);
+    if (!reaches_all(op))
+        fail(op, "The part of Redis that this generation belongs to cannot be reached; nothing was started.");
+    else if (may_exist)
         look(op);
     else
         create(op);

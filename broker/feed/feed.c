@@ -284,8 +284,10 @@ void feed_sweep(struct feed *f, uint64_t now_ms) {
         tail_read(f);
 }
 
-void feed_redis_up(struct feed *f) {
-    tail_retry(f);
+void feed_redis_changed(struct feed *f) {
     status_update(f);
+    if (status_is_cut_off(f))
+        return;
+    tail_retry(f);
     feed_wake(f);
 }

@@ -116,7 +116,7 @@ void feed_unlisten(struct feed_listener *l);
 
 /* Used by the hub. */
 void feed_sweep(struct feed *f, uint64_t now_ms);
-void feed_redis_up(struct feed *f);
+void feed_redis_changed(struct feed *f);
 void feed_destroy(struct feed *f); /* no references; memory goes when the last Redis reply is in */
 
 /* Used by the tail: a checked, contiguous event has come. */

@@ -77,21 +77,22 @@ static void on_sweep(uv_timer_t *timer) {
 
 static void on_redis_up(void *arg) {
     struct hub *h = arg;
-    struct feed *f, *next;
     h->away = false;
     eviction_look(h);
-    HASH_ITER(hh, h->feeds, f, next) {
-        feed_redis_up(f);
-    }
 }
 
 static void on_redis_down(void *arg, int err) {
     struct hub *h = arg;
-    struct feed *f, *next;
     (void)err;
     h->away = true;
+}
+
+/* In a Cluster one feed's server may be back while another's is away. */
+static void on_redis_change(void *arg) {
+    struct hub *h = arg;
+    struct feed *f, *next;
     HASH_ITER(hh, h->feeds, f, next) {
-        status_update(f);
+        feed_redis_changed(f);
     }
 }
 
@@ -106,7 +107,8 @@ int hub_init(struct hub *h, uv_loop_t *loop, struct tc_redis *redis, const struc
     uv_check_start(&h->check, on_check);
     uint64_t every = hub_quiet_ms(h);
     uv_timer_start(&h->sweep, on_sweep, every, every);
-    h->watch = (struct tc_redis_watch){.on_up = on_redis_up, .on_down = on_redis_down, .arg = h};
+    h->watch =
+        (struct tc_redis_watch){.on_up = on_redis_up, .on_down = on_redis_down, .on_change = on_redis_change, .arg = h};
     tc_redis_watch_add(redis, &h->watch);
     return 0;
 }

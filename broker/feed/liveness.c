@@ -195,7 +195,7 @@ static void on_ttl(void *arg, int err, const redisReply *reply) {
 
 void liveness_check(struct feed *f, uint64_t now_ms) {
     bool quiet = now_ms - f->event_ms >= lease(f);
-    if (!quiet || f->looking || now_ms < f->next_look_ms || !f->has_meta || f->hub->away || !feed_is_watched(f))
+    if (!quiet || f->looking || now_ms < f->next_look_ms || !f->has_meta || status_is_cut_off(f) || !feed_is_watched(f))
         return;
     struct tc_str route = tc_str_from(f->meta_key);
     f->calls += tc_redis_command(f->hub->redis, route, on_ttl, f, "PTTL %s", f->log_key) == 0;

@@ -7,8 +7,12 @@ enum feed_status status_of_generation(const struct feed *f) {
     return f->started ? STATUS_RUNNING : STATUS_QUEUED;
 }
 
+bool status_is_cut_off(const struct feed *f) {
+    return f->hub->away && !tc_redis_reaches(f->hub->redis, tc_str_from(f->log_key));
+}
+
 enum feed_status status_of(const struct feed *f) {
-    return f->hub->away ? STATUS_RECOVERING : status_of_generation(f);
+    return status_is_cut_off(f) ? STATUS_RECOVERING : status_of_generation(f);
 }
 
 const char *status_name(enum feed_status s) {

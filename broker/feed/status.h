@@ -10,6 +10,7 @@
 enum feed_status status_of(const struct feed *f); /* of one that is READY and goes on */
 /* The same without what only this broker suffers from: what `open`, snapshots and polls say. */
 enum feed_status status_of_generation(const struct feed *f);
+bool status_is_cut_off(const struct feed *f); /* its Redis, or its part of a Cluster, is away */
 const char *status_name(enum feed_status s);
 /* Tells those at the head, if it is news to them. */
 void status_update(struct feed *f);

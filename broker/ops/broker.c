@@ -122,12 +122,20 @@ static void on_metrics(void *arg, struct tc_ops_scrape *answer) {
     visit(&s->task, &b->loops[0]);
 }
 
-/* Of every loop: a client comes to any of them. */
-static bool is_up(struct broker *b) {
-    bool up = b->started == (size_t)b->opts->loops;
+/* Of every loop: a client comes to any of them. A Cluster without one of its masters is good enough: every broker
+ * misses the same one, so sending clients away from all of them would only take what still works from them, too. */
+static bool is_usable(struct broker *b) {
+    bool usable = b->started == (size_t)b->opts->loops;
     for (size_t i = 0; i < b->started; i++)
-        up = up && atomic_load(&b->loops[i].redis_up);
-    return up;
+        usable = usable && atomic_load(&b->loops[i].redis_usable);
+    return usable;
+}
+
+static bool is_whole(struct broker *b) {
+    bool whole = true;
+    for (size_t i = 0; i < b->started; i++)
+        whole = whole && atomic_load(&b->loops[i].redis_whole);
+    return whole;
 }
 
 static int on_ready(void *arg, struct tc_buf *why) {
@@ -136,15 +144,15 @@ static int on_ready(void *arg, struct tc_buf *why) {
         tc_buf_puts(why, "draining");
         return 0;
     }
-    bool up = is_up(b);
-    tc_buf_puts(why, up ? "ready" : "redis is down");
-    return up;
+    bool usable = is_usable(b);
+    tc_buf_puts(why, !usable ? "redis is down" : is_whole(b) ? "ready" : "ready, but a part of redis is down");
+    return usable;
 }
 
-/* On the thread of the loop whose Redis came up; the last one finds all of them up. */
+/* On the thread of the loop whose Redis became usable; the last one finds all of them so. */
 static void tell_ready(void *arg) {
     struct broker *b = ((struct member *)arg)->broker;
-    if (!is_up(b) || atomic_exchange(&b->told_ready, true))
+    if (!is_usable(b) || atomic_exchange(&b->told_ready, true))
         return;
     tc_log(TC_LOG_INFO, "ready", TC_LS("version", TC_VERSION), TC_LS("listen", b->listen), TC_LS("ops", b->ops_listen),
            TC_LI("loops", b->opts->loops));

@@ -47,16 +47,23 @@ void loop_post(struct loop *l, struct task *t) {
 
 static void on_redis_up(void *arg) {
     struct loop *l = arg;
-    atomic_store(&l->redis_up, true);
+    atomic_store(&l->redis_whole, true);
     tc_log(TC_LOG_INFO, "redis is up", TC_LS("loop", l->instance));
-    if (l->on_redis != NULL)
-        l->on_redis(l->arg);
 }
 
 static void on_redis_down(void *arg, int err) {
     struct loop *l = arg;
-    atomic_store(&l->redis_up, false);
-    tc_log(TC_LOG_WARN, "redis is down", TC_LS("loop", l->instance), TC_LERR(err));
+    bool usable = tc_redis_is_usable(l->redis);
+    atomic_store(&l->redis_whole, false);
+    tc_log(TC_LOG_WARN, usable ? "a part of redis is down" : "redis is down", TC_LS("loop", l->instance), TC_LERR(err));
+}
+
+static void on_redis_change(void *arg) {
+    struct loop *l = arg;
+    bool usable = tc_redis_is_usable(l->redis);
+    bool before = atomic_exchange(&l->redis_usable, usable);
+    if (usable && !before && l->on_redis != NULL)
+        l->on_redis(l->arg);
 }
 
 static int start_redis(struct loop *l) {
@@ -72,7 +79,8 @@ static int start_redis(struct loop *l) {
     int err = tc_redis_create(&l->redis, &l->uv, &r);
     if (err != 0)
         return err;
-    l->watch = (struct tc_redis_watch){.on_up = on_redis_up, .on_down = on_redis_down, .arg = l};
+    l->watch =
+        (struct tc_redis_watch){.on_up = on_redis_up, .on_down = on_redis_down, .on_change = on_redis_change, .arg = l};
     tc_redis_watch_add(l->redis, &l->watch);
     return 0;
 }

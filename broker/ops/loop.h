@@ -32,7 +32,8 @@ struct loop {
     char instance[48];                 /* name among viewers */
     struct cors cors;
     struct tc_redis *redis;
-    atomic_bool redis_up; /* read by any thread */
+    atomic_bool redis_usable; /* read by any thread, as the next: some of Redis can be used … */
+    atomic_bool redis_whole;  /* … and all of it */
     struct hub hub;
     struct api api;
     struct http_server *server;
@@ -48,7 +49,7 @@ struct loop {
     uv_mutex_t lock;      /* guards tasks only */
     struct tc_list tasks; /* struct task */
     uv_thread_t thread;
-    void (*on_redis)(void *arg);  /* may be NULL: Redis came up; loop thread, redis_up is set */
+    void (*on_redis)(void *arg);  /* may be NULL: Redis became usable; loop thread, redis_usable is set */
     void (*on_closed)(void *arg); /* may be NULL: everything but the mailbox is closed */
     void *arg;
     struct tc_redis_watch watch;

@@ -47,6 +47,8 @@ static bool take_owners(struct tc_redis *r, bool *wanted) {
         c->next[slot] = owner == TC_NO_NODE ? TC_NO_NODE : index[owner];
         r->complete = r->complete && c->next[slot] != TC_NO_NODE;
     }
+    if (c->known_ms == 0)
+        c->known_ms = uv_now(r->loop);
     bool changed = memcmp(c->owner, c->next, TC_SLOTS) != 0;
     memcpy(c->owner, c->next, TC_SLOTS);
     return changed;
@@ -80,6 +82,8 @@ static bool on_answer(void *arg, const redisReply *reply) {
         return true;
     retry_subscriptions(r);
     tc_core_notify(r, TC_ELINK);
+    if (changed)
+        tc_core_moved(r);
     return true;
 }
 

@@ -15,6 +15,7 @@
 #include "redis/slot.h"
 
 struct tc_cluster {
+    uint64_t known_ms;       /* uv_now() when the first map came; 0 = none has */
     struct tc_slot_map map;  /* as last told */
     uint8_t owner[TC_SLOTS]; /* index into nodes; TC_NO_NODE */
     uint8_t next[TC_SLOTS];  /* the same while a map is being taken */
@@ -31,6 +32,8 @@ struct tc_redis {
     bool complete; /* every key has a node */
     size_t held;   /* bytes of commands in flight that may have to be repeated (call.c) */
     bool up;       /* what the watches were last told */
+    bool usable;   /* the same of tc_redis_is_usable */
+    bool settled;  /* all were up once, or have had the time for it */
     bool closing;
     unsigned open;                     /* nodes and scout whose close callback has not run */
     struct tc_redis_watch *watches;    /* the watchers' memory */
@@ -43,6 +46,7 @@ struct tc_node *tc_core_route(const struct tc_redis *r, struct tc_str key); /* N
 
 void tc_core_notify(struct tc_redis *r, int err); /* is_up may have changed; err why if it is lost */
 void tc_core_lost(struct tc_redis *r, int err);   /* a node's commands have failed: is told even while down */
+void tc_core_moved(struct tc_redis *r);           /* keys have other nodes than before */
 void tc_core_part_closed(void *arg);              /* counts `open` down; the last one frees */
 
 /* TC_ENOMEM: nothing was started. */

@@ -13,6 +13,7 @@ struct tc_node {
     struct tc_pubsub_link pubsub; /* used if r->has_pubsub */
     bool in_multi;                /* MULTI was sent and its EXEC was not (call.c) */
     bool multi_failed;            /* a command of the transaction being answered was redirected (call.c) */
+    bool told_up;                 /* what the watches were last told of tc_node_is_up */
     unsigned open;                /* connections whose close callback has not run */
 };
 

@@ -16,6 +16,8 @@
 #include <string.h>
 #include <utlist.h>
 
+#define SETTLE_MS 2000 /* after the first map of a Cluster: living masters are up by then */
+
 struct tc_node *tc_core_route(const struct tc_redis *r, struct tc_str key) {
     if (!r->cluster)
         return r->nodes[0];
@@ -38,6 +40,18 @@ bool tc_redis_is_up(const struct tc_redis *r) {
     return up;
 }
 
+bool tc_redis_reaches(const struct tc_redis *r, struct tc_str key) {
+    const struct tc_node *n = r->closing ? NULL : tc_core_route(r, key);
+    return n && tc_node_is_up(n);
+}
+
+bool tc_redis_is_usable(const struct tc_redis *r) {
+    bool some = false;
+    for (size_t i = 0; !some && i < TC_NODES_MAX; i++)
+        some = r->nodes[i] && tc_node_is_up(r->nodes[i]);
+    return some && r->settled && !r->closing;
+}
+
 static void tell(struct tc_redis *r, int err) {
     bool up = r->up;
     for (struct tc_redis_watch *w = r->watches; w; w = r->next_watch) {
@@ -49,21 +63,51 @@ static void tell(struct tc_redis *r, int err) {
     }
 }
 
+/* A server that is away must not keep a program from starting for ever. */
+static void settle(struct tc_redis *r) {
+    const struct tc_cluster *c = r->cluster;
+    bool late = c && c->known_ms > 0 && uv_now(r->loop) - c->known_ms >= SETTLE_MS;
+    r->settled = r->settled || late || tc_redis_is_up(r);
+}
+
+static bool has_changed(struct tc_redis *r) {
+    bool changed = tc_redis_is_usable(r) != r->usable;
+    for (size_t i = 0; i < TC_NODES_MAX; i++) {
+        struct tc_node *n = r->nodes[i];
+        if (!n || n->told_up == tc_node_is_up(n))
+            continue;
+        n->told_up = !n->told_up;
+        changed = true;
+    }
+    return changed;
+}
+
+void tc_core_moved(struct tc_redis *r) {
+    r->usable = tc_redis_is_usable(r);
+    for (struct tc_redis_watch *w = r->closing ? NULL : r->watches; w; w = r->next_watch) {
+        r->next_watch = w->next;
+        if (w->on_change)
+            w->on_change(w->arg);
+    }
+}
+
 void tc_core_notify(struct tc_redis *r, int err) {
-    bool up = tc_redis_is_up(r);
-    if (r->closing || up == r->up)
+    settle(r);
+    bool up = tc_redis_is_up(r), was_up = r->up, changed = has_changed(r);
+    if (r->closing || (!changed && up == was_up))
         return;
     r->up = up;
     if (!up && r->scout)
         tc_scout_ask(r->scout);
-    tell(r, err);
+    if (up != was_up)
+        tell(r, err);
+    tc_core_moved(r);
 }
 
 void tc_core_lost(struct tc_redis *r, int err) {
     if (r->cluster && !r->up && !r->closing)
         tell(r, err); /* another node than the one that they know of */
-    else
-        tc_core_notify(r, err);
+    tc_core_notify(r, err);
 }
 
 void tc_redis_watch_add(struct tc_redis *r, struct tc_redis_watch *w) {

@@ -57,14 +57,21 @@ void tc_redis_close(struct tc_redis *r, void (*cb)(void *arg), void *arg);
  * the link that they go to is there. Subscriptions are sent only then, so that on_ready, which comes before on_up, can
  * send commands; should their link have been lost in between, they are refused and on_up follows. */
 bool tc_redis_is_up(const struct tc_redis *r);
+/* The server that has this key is up, for commands and subscriptions. */
+bool tc_redis_reaches(const struct tc_redis *r, struct tc_str key);
+/* Some of it can be used: all is up, or in a Cluster at least one master is, once the others have had a moment to come
+ * up as well. */
+bool tc_redis_is_usable(const struct tc_redis *r);
 const struct tc_redis_stats *tc_redis_stats(const struct tc_redis *r);
 
-/* Told of every change of is_up; in a Cluster on_down also comes for each further master that is lost meanwhile, and
- * the keys of the others stay usable all the time. on_up follows when all are back: whoever has seen TC_ELINK can rely
- * on it. Caller's memory, linked in until removed. Callbacks may send commands. */
+/* Each call may be NULL. Told of every change of is_up; in a Cluster on_down also comes for each further master that is
+ * lost meanwhile, and the keys of the others stay usable all the time. on_up follows when all are back: whoever has
+ * seen TC_ELINK can rely on it. Caller's memory, linked in until removed. Callbacks may send commands. */
 struct tc_redis_watch {
     void (*on_up)(void *arg);
     void (*on_down)(void *arg, int err);
+    /* Something may be reached that was not, or the other way round; after on_up and on_down. */
+    void (*on_change)(void *arg);
     void *arg;
     struct tc_redis_watch *prev, *next; /* private; zero before the first use */
 };

@@ -284,6 +284,56 @@ static void second_lost_node_is_told_too(void **state) {
     assert_int_equal(probe.ups, ups);
 }
 
+static bool reaches_low_alone(void *arg) {
+    (void)arg;
+    return tc_redis_reaches(r, tc_str_from(redis_nodes_key(false))) &&
+           !tc_redis_reaches(r, tc_str_from(redis_nodes_key(true)));
+}
+
+static int changes;
+
+static void on_change(void *arg) {
+    (void)arg;
+    changes++;
+}
+
+static void part_is_usable_while_a_node_is_away(void **state) {
+    (void)state;
+    create_up();
+    assert_true(tc_redis_is_usable(r));
+    struct tc_redis_watch watch = {.on_change = on_change};
+    tc_redis_watch_add(r, &watch);
+    changes = 0;
+    redis_fake_stop(&nodes->node[1]);
+    redis_run_until_cond(&loop, reaches_low_alone, NULL);
+    assert_false(tc_redis_is_up(r));
+    assert_true(tc_redis_is_usable(r));
+    assert_true(changes > 0);
+    changes = 0;
+    redis_nodes_cut(nodes, 0);
+    await_downs(2);
+    assert_false(tc_redis_is_usable(r));
+    assert_true(changes > 0);
+    redis_run_until_cond(&loop, reaches_low_alone, NULL);
+    assert_true(tc_redis_is_usable(r));
+    tc_redis_watch_remove(r, &watch);
+}
+
+static bool is_usable(void *arg) {
+    (void)arg;
+    return tc_redis_is_usable(r);
+}
+
+static void part_at_the_start_is_usable_after_a_moment(void **state) {
+    (void)state;
+    redis_fake_stop(&nodes->node[1]);
+    create();
+    redis_run_until_cond(&loop, reaches_low_alone, NULL);
+    assert_false(tc_redis_is_usable(r)); /* the others may be on their way */
+    redis_run_until_cond(&loop, is_usable, NULL);
+    assert_int_equal(probe.ups, 0);
+}
+
 static void demoted_node_counts_as_lost(void **state) {
     (void)state;
     create_up();
@@ -372,6 +422,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(transaction_moved_fails_as_a_whole, begin, end),
         cmocka_unit_test_setup_teardown(lost_node_fails_its_commands_once_and_no_others, begin, end),
         cmocka_unit_test_setup_teardown(second_lost_node_is_told_too, begin, end),
+        cmocka_unit_test_setup_teardown(part_is_usable_while_a_node_is_away, begin, end),
+        cmocka_unit_test_setup_teardown(part_at_the_start_is_usable_after_a_moment, begin, end),
         cmocka_unit_test_setup_teardown(demoted_node_counts_as_lost, begin, end),
         cmocka_unit_test_setup_teardown(slot_moved_between_masters_is_no_loss, begin, end),
         cmocka_unit_test_setup_teardown(close_fails_what_is_in_flight_once, begin, end),

@@ -142,6 +142,8 @@ static bool is_gone(void *arg) {
 }
 
 void redis_fake_stop(struct redis_fake *f) {
+    if (f->stopped)
+        return;
     for (struct redis_fake_peer *p = f->peers; p; p = p->next)
         redis_fake_end(p);
     uv_close((uv_handle_t *)&f->listener, on_listener_closed);

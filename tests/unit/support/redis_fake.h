@@ -36,7 +36,7 @@ struct redis_fake {
 };
 
 void redis_fake_start(struct redis_fake *f, uv_loop_t *loop);
-void redis_fake_stop(struct redis_fake *f); /* listener and peers, waited for */
+void redis_fake_stop(struct redis_fake *f); /* listener and peers, waited for; idempotent */
 bool redis_fake_is(const redisReply *command, const char *name);
 
 void redis_fake_greet(struct redis_fake_peer *p, const redisReply *command);

@@ -1,0 +1,146 @@
+// A Cluster without one of its masters, which nobody replaces: what lies on the others goes on as if nothing had
+// happened, and what lies on it gets an answer that says so.
+import assert from "node:assert/strict";
+import { afterEach, beforeEach, describe, test } from "node:test";
+
+import { watch } from "../../broker/web/client.js";
+import { Harness, ended, missing, post } from "../clients/harness.mjs";
+import { Cluster, until } from "./redis-servers.mjs";
+
+const TEXT = Array.from({ length: 300 }, (_, i) => `word${i}`).join(" ");
+const bounded = { timeout: 120000 };
+
+describe("redis cluster without one master", { skip: missing() }, () => {
+  /** @type {Cluster} */
+  let cluster;
+  /** @type {Harness} */
+  let h;
+  let made = 0;
+  beforeEach(async () => {
+    cluster = await Cluster.start();
+    const masters = await cluster.masters();
+    // Without this Redis itself refuses every command as soon as one slot has no server.
+    for (const master of masters) await master.do("config", "set", "cluster-require-full-coverage", "no");
+    for (const server of cluster.servers.filter((other) => !masters.includes(other))) await server.kill();
+    h = await Harness.start({ brokers: 2, redis: { url: cluster.url } });
+  }, bounded);
+  afterEach(async () => {
+    await h?.stop();
+    await cluster?.stop();
+  });
+
+  const ownerOf = async (key) => cluster.owner(await cluster.slotOf(key));
+
+  /** An id whose log lies on that master, or on any but that one. */
+  async function idOn(master, wanted = true) {
+    for (;;) {
+      const id = `gen_${(made += 1)}`;
+      if (((await ownerOf(`tc:{${id}}:log`)) === master) === wanted) return id;
+    }
+  }
+
+  const start = (more = {}, headers = {}, broker = h.brokers[0]) =>
+    fetch(`${broker.url}/v1/generations`, {
+      method: "POST",
+      headers: { "content-type": "application/json", ...headers },
+      body: JSON.stringify({ model: "replay", prompt: "x", options: { text: "Short.", rate: 500 }, ...more }),
+    });
+
+  async function assertUnavailable(response) {
+    assert.equal(response.status, 503, await response.text());
+    assert.ok(Number(response.headers.get("retry-after")) > 0);
+  }
+
+  const readyz = async (broker) => {
+    const answer = await fetch(`${broker.ops}/readyz`);
+    return `${answer.status} ${(await answer.text()).trim()}`;
+  };
+
+  /** Kills it, and waits until every broker has seen that. */
+  async function lose(master) {
+    await master.kill();
+    for (const broker of h.brokers)
+      await until(async () => (await readyz(broker)) === "200 ready, but a part of redis is down", "the loss is seen");
+  }
+
+  /** A master that has no jobs. */
+  async function expendable() {
+    const jobs = await ownerOf("tc:jobs");
+    return (await cluster.masters()).find((master) => master !== jobs);
+  }
+
+  test("cluster_without_a_master_streams_on_the_others_go_on", bounded, async () => {
+    const victim = await expendable();
+    const watched = [];
+    for (let i = 0; i < 4; i++) {
+      const seen = { statuses: [], id: await idOn(victim, false) };
+      await post(h.brokers[i % 2].url, TEXT, { rate: 60, id: seen.id });
+      seen.gen = watch(`${h.brokers[(i + 1) % 2].url}/v1/generations/${seen.id}/events`, {
+        onEvent: (event) => event.type === "status" && seen.statuses.push(event.state),
+      });
+      watched.push(seen);
+    }
+    const stuck = await idOn(victim);
+    await post(h.url, TEXT, { rate: 20, id: stuck });
+    const statuses = [];
+    const there = watch(`${h.url}/v1/generations/${stuck}/events`, {
+      onEvent: (event) => event.type === "status" && statuses.push(event.state),
+    });
+    await until(() => [...watched.map(({ gen }) => gen), there].every(({ text }) => text.length > 100), "all have begun");
+    await lose(victim);
+    await until(() => statuses.includes("recovering"), "its reader is told");
+    await Promise.all(watched.map(({ gen }) => gen.finished));
+    for (const { gen, id, statuses: told } of watched) {
+      assert.deepEqual([gen.text, gen.state, gen.reconnects, told], [TEXT, "done", 0, []], `${id}\n${h.logs()}`);
+    }
+    assert.equal(there.state, "recovering"); // held, not ended
+    there.close();
+  });
+
+  test("cluster_without_a_master_post_draws_ids_on_the_others", bounded, async () => {
+    const victim = await expendable();
+    await lose(victim);
+    const answers = await Promise.all(Array.from({ length: 12 }, (_, i) => start({}, {}, h.brokers[i % 2])));
+    for (const answer of answers) {
+      assert.equal(answer.status, 202, h.logs());
+      const { id } = await answer.json();
+      assert.equal((await ended(h.url, id)).text, "Short.");
+    }
+  });
+
+  test("cluster_without_a_master_fixed_ids_on_it_are_unavailable", bounded, async () => {
+    const victim = await expendable();
+    await lose(victim);
+    await assertUnavailable(await start({ id: await idOn(victim) }));
+    await assertUnavailable(await fetch(`${h.url}/v1/generations/${await idOn(victim)}`));
+    const answers = await Promise.all(
+      Array.from({ length: 64 }, (_, i) => start({}, { "idempotency-key": `key${i}` })),
+    );
+    const statuses = answers.map(({ status }) => status);
+    assert.ok(statuses.includes(202) && statuses.includes(503), `${statuses}`); // a third lies there
+    assert.ok(statuses.every((status) => status === 202 || status === 503), `${statuses}`);
+  });
+
+  test("cluster_without_the_master_of_the_queue_post_is_unavailable", bounded, async () => {
+    const victim = await ownerOf("tc:jobs");
+    const id = await idOn(victim, false);
+    await post(h.url, TEXT, { rate: 60, id });
+    const gen = watch(`${h.brokers[1].url}/v1/generations/${id}/events`);
+    await until(() => gen.text.length > 100, "it has begun");
+    await lose(victim);
+    for (let i = 0; i < 4; i++) await assertUnavailable(await start({}, {}, h.brokers[i % 2]));
+    await gen.finished; // its worker cannot renew the lease, and nobody else can take it over
+    assert.deepEqual([gen.text, gen.state, gen.reconnects], [TEXT, "done", 0], h.logs());
+  });
+
+  test("cluster_without_a_master_from_the_start_becomes_ready", bounded, async () => {
+    const victim = await expendable();
+    await lose(victim);
+    const late = await h.broker();
+    h.brokers.push(late);
+    assert.equal(await readyz(late), "200 ready, but a part of redis is down");
+    const answer = await start({}, {}, late);
+    assert.equal(answer.status, 202);
+    assert.equal((await ended(late.url, (await answer.json()).id)).text, "Short.");
+  });
+});
