@@ -2,6 +2,8 @@
 #include "api/api.h"
 #include "wire/json.h"
 
+#include <stdlib.h>
+
 const char *api_closed(const struct api *a, struct tc_str key) {
     if (a->hub->draining)
         return "This broker is shutting down.";
@@ -29,6 +31,43 @@ void api_not_found(struct http_conn *conn, const char *id) {
 void api_gone(struct http_conn *conn, const char *id) {
     (void)id;
     http_problem(conn, 410, "expired", "Generation expired", "This generation existed; its log is no longer kept.");
+}
+
+struct absent_op {
+    struct tc_redis_inquiry inquiry;
+    struct api *api;
+    struct http_conn *conn; /* NULL once the peer left */
+    bool existed;
+};
+
+static void on_gone(void *arg) {
+    ((struct absent_op *)arg)->conn = NULL;
+}
+
+static void on_confirmed(void *arg, bool confirmed) {
+    struct absent_op *op = arg;
+    if (op->conn != NULL) {
+        http_on_gone(op->conn, NULL, NULL);
+        if (!confirmed)
+            api_unavailable(op->api, op->conn, "It is not certain which Redis is the master; try again.");
+        else if (op->existed)
+            api_gone(op->conn, NULL);
+        else
+            api_not_found(op->conn, NULL);
+    }
+    free(op);
+}
+
+void api_absent(struct api *a, struct http_conn *conn, bool existed) {
+    struct absent_op *op = malloc(sizeof *op);
+    if (op == NULL) {
+        http_problem(conn, 503, "no-memory", "Out of memory", "The broker has no memory for this request.");
+        return;
+    }
+    *op = (struct absent_op){.api = a, .conn = conn, .existed = existed};
+    op->inquiry = (struct tc_redis_inquiry){.cb = on_confirmed, .arg = op};
+    http_on_gone(conn, on_gone, op);
+    tc_redis_confirm(a->redis, &op->inquiry);
 }
 
 void api_accepted(struct http_conn *conn, int status, const char *extra, const char *id, const char *state) {

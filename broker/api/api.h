@@ -58,6 +58,8 @@ const char *api_closed(const struct api *a, struct tc_str key);
 void api_unavailable(struct api *a, struct http_conn *conn, const char *detail); /* 503, Retry-After */
 void api_not_found(struct http_conn *conn, const char *id);                      /* 404 */
 void api_gone(struct http_conn *conn, const char *id);                           /* 410 */
+/* 404, or 410 if it existed; 503 as long as that may be a former master's word. Later, or at once. */
+void api_absent(struct api *a, struct http_conn *conn, bool existed);
 /* 202/200 with {"id","state","events_url","cancel_url"}. */
 void api_accepted(struct http_conn *conn, int status, const char *extra, const char *id, const char *state);
 

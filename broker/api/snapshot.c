@@ -142,10 +142,7 @@ static void on_page(void *arg, int err, const redisReply *reply) {
     } else if (op->fold.position.seq > 0) {
         answer(op);
     } else {
-        if (op->has_meta)
-            api_gone(op->conn, op->id);
-        else
-            api_not_found(op->conn, op->id);
+        api_absent(op->api, op->conn, op->has_meta);
         op->conn = NULL;
         op_free(op);
     }

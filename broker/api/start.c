@@ -237,7 +237,7 @@ static void on_tail(void *arg, int err, const redisReply *reply) {
     } else if (reply->elements == 0) {
         struct http_conn *conn = finish(op);
         if (conn != NULL)
-            api_gone(conn, op->req.id);
+            api_absent(op->api, conn, true);
     } else if (tc_reply_entry(reply, 0, &last) == 0 && tc_event_decode(last.e.p, last.e.n, &ev) == 0 &&
                ev.type == TC_EV_DONE) {
         succeed(op);

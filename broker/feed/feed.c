@@ -50,6 +50,8 @@ struct feed *feed_find(struct hub *h, const char *id) {
 int feed_get(struct hub *h, const char *id, struct feed **out) {
     struct feed *f = feed_find(h, id);
     if (f != NULL) {
+        if (f->state == FEED_FAILED && !f->ended && f->refs == 0)
+            f->err = tail_start(f); /* it may be there by now; without memory that is what is told */
         feed_ref(f);
         *out = f;
         return 0;

@@ -57,10 +57,11 @@ struct feed {
     bool reading, again;       /* a log read is under way; something came meanwhile */
     struct tc_position oldest; /* LOADING: how far back it has come */
     bool has_meta;
-    uint64_t quiet_ms;  /* loop time of the last sign of life: an event, or a look at the log */
-    uint64_t event_ms;  /* loop time of the newest event, or of settling */
-    uint64_t read_ms;   /* loop time at which the read under way began */
-    uint64_t looked_ms; /* a complete read of the log began then */
+    struct tc_redis_inquiry absence; /* LOADING found nothing: may that be believed? */
+    uint64_t quiet_ms;               /* loop time of the last sign of life: an event, or a look at the log */
+    uint64_t event_ms;               /* loop time of the newest event, or of settling */
+    uint64_t read_ms;                /* loop time at which the read under way began */
+    uint64_t looked_ms;              /* a complete read of the log began then */
 
     uint64_t behind_ms; /* loop time since which the log has ended before `last`; 0 = it does not */
 

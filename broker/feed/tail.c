@@ -344,6 +344,19 @@ static bool take_backwards(struct feed *f, const redisReply *reply) {
     return reply->elements == LOAD_ENTRIES;
 }
 
+static void on_absence(void *arg, bool confirmed) {
+    struct feed *f = arg;
+    if (feed_call_done(f))
+        return;
+    f->reading = false;
+    if (!confirmed)
+        return;                                                /* still LOADING, as after a failed read */
+    if (f->fan.sub_count > 0 || !tc_list_empty(&f->listeners)) /* a lost branch, and now this */
+        feed_vanished(f, "log_gone", "The log of this generation is no longer in Redis.");
+    else
+        feed_settle(f, f->has_meta ? TC_EGONE : TC_ENOTFOUND);
+}
+
 static void on_page(void *arg, int err, const redisReply *reply) {
     struct feed *f = arg;
     if (feed_call_done(f))
@@ -362,11 +375,9 @@ static void on_page(void *arg, int err, const redisReply *reply) {
         loaded(f);
         return;
     }
-    f->reading = false;
-    if (f->fan.sub_count > 0 || !tc_list_empty(&f->listeners)) /* a lost branch, and now this */
-        feed_vanished(f, "log_gone", "The log of this generation is no longer in Redis.");
-    else
-        feed_settle(f, f->has_meta ? TC_EGONE : TC_ENOTFOUND);
+    f->calls++;
+    f->absence = (struct tc_redis_inquiry){.cb = on_absence, .arg = f};
+    tc_redis_confirm(f->hub->redis, &f->absence);
 }
 
 static void load_page(struct feed *f) {

@@ -1,5 +1,6 @@
 /* Asking about a log that is gone. Happy path: EXISTS of log, meta and secret, and the eviction counter -> the last
- * answer, whichever it is, decides. Fails: a lost link leaves all as it was; the next sweep finds the log gone again.
+ * answer, whichever it is, decides, if it is the master's. Fails: a lost link leaves all as it was; the next sweep
+ * finds the log gone again.
  */
 #include "feed/vanish.h"
 
@@ -15,6 +16,7 @@ struct vanish {
     enum answer log, meta, secret;
     int64_t evicted; /* keys, ever; -1 = not known */
     unsigned calls;  /* answers to come, and one while asking */
+    struct tc_redis_inquiry inquiry;
 };
 
 static void tell(struct feed *f, const struct vanish *v) {
@@ -30,20 +32,29 @@ static void tell(struct feed *f, const struct vanish *v) {
         feed_vanished(f, "log_deleted", "The log was deleted from Redis.");
 }
 
-static void count_off(struct vanish *v) {
-    if (--v->calls > 0)
-        return;
+static void on_confirmed(void *arg, bool gone) {
+    struct vanish *v = arg;
     struct feed *f = v->feed;
     if (f != NULL) {
         f->vanish = NULL;
         f->reading = f->again = false;
         f->quiet_ms = hub_now_ms(f->hub);
-        if (v->log == ABSENT)
+        if (gone)
             tell(f, v);
         else
             feed_wake(f);
     }
     free(v);
+}
+
+static void count_off(struct vanish *v) {
+    if (--v->calls > 0)
+        return;
+    v->inquiry = (struct tc_redis_inquiry){.cb = on_confirmed, .arg = v};
+    if (v->feed != NULL && v->log == ABSENT)
+        tc_redis_confirm(v->feed->hub->redis, &v->inquiry);
+    else
+        on_confirmed(v, false);
 }
 
 static enum answer answer_of(int err, const redisReply *reply) {

@@ -7,6 +7,7 @@
 #ifndef TC_REDIS_CORE_H
 #define TC_REDIS_CORE_H
 
+#include "redis/confirm.h"
 #include "redis/conn.h"
 #include "redis/node.h"
 #include "redis/pubsub.h"
@@ -27,6 +28,7 @@ struct tc_redis {
     struct tc_node *nodes[TC_NODES_MAX]; /* owned; NULL = vacant; all are wanted */
     struct tc_scout *scout;              /* owned; NULL: the server is in the URL */
     struct tc_cluster *cluster;          /* owned; NULL: every key is at nodes[0] */
+    struct tc_confirm confirm;           /* TC_REDIS_SENTINEL */
     struct tc_pubsub pubsub;
     bool has_pubsub;
     bool complete; /* every key has a node */

@@ -95,6 +95,18 @@ TC_MUST_USE int tc_redis_command(struct tc_redis *r, struct tc_str key, tc_redis
  * whose commands it keeps its place. */
 TC_MUST_USE int tc_redis_publish(struct tc_redis *r, struct tc_str route, const char *channel, struct tc_str payload);
 
+/* Whether "there is no such key" may be believed. With Sentinel the link may still lead to a master that was replaced:
+ * the server is asked for its role, and a sentinel whether it is the master and well. (A master and a sentinel that
+ * are cut off together believe in each other; nothing tells them from good ones.) Elsewhere nothing needs to be asked:
+ * a Cluster's former masters say MOVED. */
+struct tc_redis_inquiry {
+    void (*cb)(void *arg, bool confirmed); /* once, later or at once; false also if it is not known */
+    void *arg;
+    struct tc_redis_inquiry *prev, *next; /* private */
+};
+/* Call it from the reply's callback: it is that server which is asked about. The memory is lent until cb. */
+void tc_redis_confirm(struct tc_redis *r, struct tc_redis_inquiry *q);
+
 /* A subscription to one channel, in the caller's memory until removed. Several to one channel share one SUBSCRIBE. */
 struct tc_redis_sub {
     void (*on_message)(void *arg, struct tc_str payload); /* borrowed for the call */

@@ -39,6 +39,7 @@ static void change_master(struct tc_redis *r, const struct tc_endpoint *at) {
     tc_endpoint_format(at, server_name, sizeof(server_name));
     tc_log(TC_LOG_INFO, "the sentinels name a master", TC_LS("server", server_name));
     r->complete = false;
+    tc_confirm_doubt(r);
     if (r->nodes[0])
         tc_node_drop(r, 0);
     if (r->closing)
