@@ -41,10 +41,11 @@ describe("redis sentinel, a former master", { skip: missing() }, () => {
     h.brokers.push(behind);
     for (const server of [asleep, redis.master]) server.child.kill("SIGSTOP");
     await until(async () => (await redis.replica.do("role")).startsWith("master"), "promotion");
-    await until(async () => (await fetch(`${h.brokers[0].ops}/readyz`)).status === 200, "the other broker follows");
     h.redisUrl = redis.url;
     h.workers.push(await h.worker());
-    const { id } = await post(h.brokers[0].url, "Where is it?", { rate: 500 });
+    const unavailable = (error) => assert.match(error.message, /^POST: 503/);
+    const start = () => post(h.brokers[0].url, "Where is it?", { rate: 500 }).catch(unavailable);
+    const { id } = await until(start, "the other broker follows");
     assert.equal((await ended(h.brokers[0].url, id)).text, "Where is it?");
 
     redis.master.child.kill("SIGCONT"); // it takes itself for the master until a sentinel tells it otherwise

@@ -44,11 +44,37 @@ static void say_slots(struct redis_fake_peer *p) {
 static void say_master(struct redis_fake_peer *p) {
     struct redis_nodes *n = nodes_of(p);
     n->asked++;
+    if (n->hung)
+        return;
     if (n->master < 0)
         redis_fake_say(p, "*-1\r\n");
     else
         sayf(p, "*2\r\n$9\r\n127.0.0.1\r\n$%d\r\n%d\r\n", snprintf(NULL, 0, "%d", n->node[n->master].port),
              n->node[n->master].port);
+}
+
+static void say_state(struct redis_fake_peer *p) {
+    struct redis_nodes *n = nodes_of(p);
+    n->masters++;
+    n->hung = n->hung || !n->flags;
+    if (n->hung)
+        return;
+    if (n->may_not_ask)
+        redis_fake_say(p, "-NOPERM this user has no permissions to run the 'sentinel|master' command\r\n");
+    else
+        sayf(p, "*6\r\n$2\r\nip\r\n$9\r\n127.0.0.1\r\n$4\r\nport\r\n$%d\r\n%d\r\n$5\r\nflags\r\n$%zu\r\n%s\r\n",
+             snprintf(NULL, 0, "%d", n->node[n->master].port), n->node[n->master].port, strlen(n->flags), n->flags);
+}
+
+static void say_role(struct redis_fake_peer *p) {
+    struct redis_nodes *n = nodes_of(p);
+    n->roles++;
+    if (n->no_role)
+        return;
+    if (n->may_not_ask)
+        redis_fake_say(p, "-NOPERM this user has no permissions to run the 'role' command\r\n");
+    else
+        redis_fake_say(p, n->replica[index_of(p)] ? "*1\r\n$5\r\nslave\r\n" : "*1\r\n$6\r\nmaster\r\n");
 }
 
 /* A command with a key; true: this node answers it. */
@@ -101,11 +127,14 @@ static void on_command(struct redis_fake_peer *p, const redisReply *command) {
         return;
     }
     if (redis_fake_is(command, "SENTINEL")) {
-        say_master(p);
+        if (strcmp(command->element[1]->str, "MASTER") == 0)
+            say_state(p);
+        else
+            say_master(p);
         return;
     }
     if (redis_fake_is(command, "ROLE")) {
-        redis_fake_say(p, n->replica[index_of(p)] ? "*1\r\n$5\r\nslave\r\n" : "*1\r\n$6\r\nmaster\r\n");
+        say_role(p);
         return;
     }
     if (redis_fake_is(command, "PING")) {
@@ -145,6 +174,7 @@ void redis_nodes_start(struct redis_nodes *n, uv_loop_t *loop) {
     n->real = n->told = (struct redis_halves){0, 1};
     n->ask = -1;
     n->master = 1;
+    n->flags = "master";
     snprintf(n->url, sizeof(n->url), "redis+cluster://127.0.0.1:%d,127.0.0.1:%d", n->node[0].port, n->node[1].port);
 }
 

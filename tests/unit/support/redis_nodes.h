@@ -22,9 +22,14 @@ struct redis_nodes {
     struct redis_fake_peer *held; /* who waits for it */
     int ask;                      /* commands with keys that are not after ASKING get ASK to this node; -1: none do */
     bool asking;
-    bool circle;               /* nodes 0 and 1 name each other */
-    bool mute;                 /* keys get no answer */
-    int master;                /* what the sentinel (node 0) names; -1: nil */
+    bool circle;        /* nodes 0 and 1 name each other */
+    bool mute;          /* keys get no answer */
+    int master;         /* what the sentinel (node 0) names; -1: nil */
+    const char *flags;  /* what SENTINEL MASTER says beside its address; NULL: no answer, nor to anything after it */
+    bool hung;          /* private */
+    bool may_not_ask;   /* SENTINEL MASTER and ROLE are refused to this user */
+    bool no_role;       /* ROLE gets no answer, and so nothing after it on that connection should */
+    int masters, roles; /* how often the two were asked */
     bool replica[REDIS_NODES]; /* what ROLE says */
     bool readonly;             /* SET is refused so */
     char url[160];
