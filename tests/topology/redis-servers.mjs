@@ -50,8 +50,9 @@ async function freePorts(count, apart = 0) {
 class Server {
   log = "";
 
-  constructor(dir, port, args) {
+  constructor(dir, port, args, cli = []) {
     this.port = port;
+    this.cli = cli;
     this.child = spawn("redis-server", args, { cwd: dir, stdio: ["ignore", "pipe", "pipe"] });
     this.gone = new Promise((resolve) => {
       this.child.on("exit", resolve);
@@ -62,9 +63,8 @@ class Server {
 
   /** One command by redis-cli; the answer as text. */
   async do(...words) {
-    const { stdout } = await run("redis-cli", ["-h", "127.0.0.1", "-p", `${this.port}`, ...words.map(String)], {
-      timeout: 10000,
-    });
+    const at = [...this.cli, "-h", "127.0.0.1", "-p", `${this.port}`];
+    const { stdout } = await run("redis-cli", [...at, ...words.map(String)], { timeout: 10000 });
     return stdout.trim();
   }
 
@@ -88,7 +88,11 @@ class Server {
 class Servers {
   servers = [];
 
-  async init(name) {
+  /** `tls`: {ca, cert, key}, paths of files; then the servers speak nothing else. */
+  async init(name, tls) {
+    this.tls = tls ?? null;
+    this.cli = tls ? ["--tls", "--cacert", tls.ca] : [];
+    this.scheme = tls ? "rediss" : "redis";
     this.dir = await mkdtemp(path.join(tmpdir(), `tc-${name}-`));
     return this;
   }
@@ -96,8 +100,17 @@ class Servers {
   async serve(port, args) {
     const dir = path.join(this.dir, `${port}`);
     await mkdir(dir, { recursive: true });
-    const plain = ["--port", `${port}`, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", dir];
-    return this.#add(new Server(dir, port, [...plain, ...args]));
+    const plain = [...this.#listen(port).flatMap(([word, value]) => [`--${word}`, value]), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", dir];
+    return this.#add(new Server(dir, port, [...plain, ...args], this.cli));
+  }
+
+  /** What makes a server or a sentinel listen, and speak to its like. */
+  #listen(port) {
+    if (!this.tls) return [["port", `${port}`]];
+    const { ca, cert, key } = this.tls;
+    const files = [["tls-ca-cert-file", ca], ["tls-cert-file", cert], ["tls-key-file", key]];
+    const speak = [["tls-auth-clients", "no"], ["tls-replication", "yes"], ["tls-cluster", "yes"]];
+    return [["port", "0"], ["tls-port", `${port}`], ...files, ...speak];
   }
 
   /** A sentinel rewrites its configuration, so it gets a file. */
@@ -105,8 +118,8 @@ class Servers {
     const dir = path.join(this.dir, `${port}`);
     await mkdir(dir, { recursive: true });
     const file = path.join(dir, "sentinel.conf");
-    await writeFile(file, [`port ${port}`, "bind 127.0.0.1", `dir ${dir}`, ...lines, ""].join("\n"));
-    return this.#add(new Server(dir, port, [file, "--sentinel"]));
+    await writeFile(file, [...this.#listen(port).map((words) => words.join(" ")), "bind 127.0.0.1", `dir ${dir}`, ...lines, ""].join("\n"));
+    return this.#add(new Server(dir, port, [file, "--sentinel"], this.cli));
   }
 
   #add(server) {
@@ -124,8 +137,8 @@ const replicates = async (server) => (await server.info("replication")).master_l
 
 /** Three masters with a replica each. */
 export class Cluster extends Servers {
-  static async start() {
-    const made = await new Cluster().init("cluster");
+  static async start({ tls } = {}) {
+    const made = await new Cluster().init("cluster", tls);
     try {
       const ports = await freePorts(6, 10000);
       const args = ["--cluster-enabled", "yes", "--cluster-node-timeout", "1500", "--repl-diskless-sync-delay", "0"];
@@ -133,9 +146,9 @@ export class Cluster extends Servers {
       for (const server of made.servers) await server.up();
       const addresses = ports.map((port) => `127.0.0.1:${port}`);
       const how = ["--cluster-replicas", "1", "--cluster-yes"];
-      await run("redis-cli", ["--cluster", "create", ...addresses, ...how], { timeout: 60000 });
+      await run("redis-cli", [...made.cli, "--cluster", "create", ...addresses, ...how], { timeout: 60000 });
       await made.settled();
-      made.url = `redis+cluster://${addresses.slice(0, 3).join(",")}`;
+      made.url = `${made.scheme}+cluster://${addresses.slice(0, 3).join(",")}`;
     } catch (error) {
       await made.stop();
       throw error;
@@ -208,8 +221,8 @@ export class Cluster extends Servers {
 
 /** A master, its replica and three sentinels, which know it as `mymaster`. */
 export class Sentinels extends Servers {
-  static async start() {
-    const made = await new Sentinels().init("sentinel");
+  static async start({ tls } = {}) {
+    const made = await new Sentinels().init("sentinel", tls);
     try {
       const [first, second, ...ports] = await freePorts(5);
       const args = ["--repl-diskless-sync-delay", "0"];
@@ -230,7 +243,7 @@ export class Sentinels extends Servers {
           const said = await sentinel.do("sentinel", "master", "mymaster");
           return /num-slaves\n1\n/.test(said) && /num-other-sentinels\n2\n/.test(said);
         }, "the sentinels know each other");
-      made.url = `redis+sentinel://${ports.map((port) => `127.0.0.1:${port}`).join(",")}/mymaster`;
+      made.url = `${made.scheme}+sentinel://${ports.map((port) => `127.0.0.1:${port}`).join(",")}/mymaster`;
     } catch (error) {
       await made.stop();
       throw error;
