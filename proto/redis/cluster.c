@@ -21,10 +21,6 @@ static const struct tc_endpoint *server(void *arg, unsigned nth) {
     return i < url->seed_count ? &url->seeds[i] : &r->cluster->map.nodes[i - url->seed_count];
 }
 
-static bool is_well(void *arg) {
-    return tc_redis_is_up(arg);
-}
-
 static uint8_t node_for(struct tc_redis *r, const struct tc_endpoint *at) {
     int index = tc_node_find(r, at);
     if (index < 0)
@@ -93,15 +89,10 @@ int tc_cluster_start(struct tc_redis *r) {
                                        .argv = {"CLUSTER", "SLOTS"},
                                        .calm_ms = CALM_MS,
                                        .server = server,
-                                       .on_answer = on_answer,
-                                       .is_well = is_well,
-                                       .arg = r};
-    r->scout = malloc(sizeof(*r->scout));
+                                       .on_answer = on_answer};
     r->cluster = calloc(1, sizeof(*r->cluster));
-    if (!r->scout || !r->cluster)
-        return TC_ENOMEM; /* whoever called frees both */
+    if (!r->cluster)
+        return TC_ENOMEM;
     memset(r->cluster->owner, TC_NO_NODE, TC_SLOTS);
-    tc_scout_start(r->scout, r->loop, &r->link, &ev);
-    r->open++;
-    return 0;
+    return tc_core_send_scout(r, &ev); /* if it fails, whoever called frees the map */
 }

@@ -52,6 +52,8 @@ void tc_core_moved(struct tc_redis *r);           /* keys have other nodes than 
 void tc_core_part_closed(void *arg);              /* counts `open` down; the last one frees */
 
 /* TC_ENOMEM: nothing was started. */
+TC_MUST_USE int tc_core_send_scout(struct tc_redis *r,
+                                   const struct tc_scout_events *ev); /* arg and is_well are set here */
 TC_MUST_USE int tc_sentinel_start(struct tc_redis *r);
 TC_MUST_USE int tc_cluster_start(struct tc_redis *r);
 

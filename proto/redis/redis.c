@@ -135,6 +135,22 @@ static void on_homeless(void *arg) {
     tc_scout_ask(r->scout);
 }
 
+static bool is_well(void *arg) {
+    return tc_redis_is_up(arg);
+}
+
+int tc_core_send_scout(struct tc_redis *r, const struct tc_scout_events *ev) {
+    struct tc_scout_events mine = *ev;
+    mine.is_well = is_well;
+    mine.arg = r;
+    r->scout = malloc(sizeof(*r->scout));
+    if (!r->scout)
+        return TC_ENOMEM;
+    tc_scout_start(r->scout, r->loop, &r->link, &mine);
+    r->open++;
+    return 0;
+}
+
 static int start(struct tc_redis *r) {
     switch (r->link.url.kind) {
     case TC_REDIS_SENTINEL:

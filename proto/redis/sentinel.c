@@ -5,7 +5,6 @@
 #include "redis/reply.h"
 #include "tokencast/error.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #define CALM_MS 1000
@@ -13,10 +12,6 @@
 static const struct tc_endpoint *server(void *arg, unsigned nth) {
     const struct tc_redis *r = arg;
     return &r->link.url.seeds[nth % r->link.url.seed_count];
-}
-
-static bool is_well(void *arg) {
-    return tc_redis_is_up(arg);
 }
 
 /* [host, port]; nil: no such master. */
@@ -64,13 +59,6 @@ int tc_sentinel_start(struct tc_redis *r) {
                                        .argv = {"SENTINEL", "get-master-addr-by-name", r->link.url.master},
                                        .calm_ms = CALM_MS,
                                        .server = server,
-                                       .on_answer = on_answer,
-                                       .is_well = is_well,
-                                       .arg = r};
-    r->scout = malloc(sizeof(*r->scout));
-    if (!r->scout)
-        return TC_ENOMEM;
-    tc_scout_start(r->scout, r->loop, &r->link, &ev);
-    r->open++;
-    return 0;
+                                       .on_answer = on_answer};
+    return tc_core_send_scout(r, &ev);
 }

@@ -1,8 +1,7 @@
 /* A Cluster behind redis/redis.h: where commands go, what a moved slot and a lost node do to them. */
 #include "redis/redis.h"
 
-#include "redis_fixture.h"
-#include "redis_nodes.h"
+#include "redis_play.h"
 #include "tokencast/error.h"
 
 #include <setjmp.h>
@@ -12,10 +11,7 @@
 
 #include <cmocka.h>
 
-static uv_loop_t loop;
-static struct redis_nodes *nodes;
-static struct tc_redis *r;
-static struct redis_probe probe;
+static struct redis_play play;
 
 /* What came of the commands, in order of their ends: the answering node, or the error, or 'E' and the reply's text. */
 static struct {
@@ -36,38 +32,17 @@ static void on_reply(void *arg, int err, const redisReply *reply) {
 
 static int begin(void **state) {
     (void)state;
-    nodes = calloc(1, sizeof(*nodes));
     memset(&said, 0, sizeof(said));
-    if (!nodes || uv_loop_init(&loop) != 0)
-        return -1;
-    redis_nodes_start(nodes, &loop);
-    return 0;
+    return redis_play_begin(&play);
 }
 
 static int end(void **state) {
     (void)state;
-    if (r)
-        redis_probe_close(&loop, r);
-    r = NULL;
-    redis_nodes_stop(nodes);
-    redis_loop_end(&loop);
-    free(nodes);
-    return 0;
-}
-
-static void create(void) {
-    const struct tc_redis_options opts = {.url = nodes->url, .backoff_min_ms = 2, .backoff_max_ms = 20, .pubsub = true};
-    assert_int_equal(tc_redis_create(&r, &loop, &opts), 0);
-    redis_probe_attach(&probe, r);
-}
-
-static void create_up(void) {
-    create();
-    redis_probe_await_up(&loop, r);
+    return redis_play_end(&play);
 }
 
 static int get(const char *key) {
-    return tc_redis_command(r, tc_str_from(key), on_reply, NULL, "GET %s", key);
+    return tc_redis_command(play.r, tc_str_from(key), on_reply, NULL, "GET %s", key);
 }
 
 static bool has_said(void *arg) {
@@ -75,7 +50,7 @@ static bool has_said(void *arg) {
 }
 
 static void await_said(int n) {
-    redis_run_until_cond(&loop, has_said, &n);
+    redis_run_until_cond(&play.loop, has_said, &n);
 }
 
 static const char *answer(const char *key) {
@@ -87,148 +62,148 @@ static const char *answer(const char *key) {
 }
 
 static bool was_asked(void *arg) {
-    return nodes->asked >= *(int *)arg;
+    return play.nodes.asked >= *(int *)arg;
 }
 
 static void await_map(void) {
-    int n = nodes->asked + 1;
-    redis_run_until_cond(&loop, was_asked, &n);
-    redis_run_for(&loop, 20);
+    int n = play.nodes.asked + 1;
+    redis_run_until_cond(&play.loop, was_asked, &n);
+    redis_run_for(&play.loop, 20);
 }
 
 static bool was_down(void *arg) {
-    return probe.downs >= *(int *)arg;
+    return play.probe.downs >= *(int *)arg;
 }
 
 static void await_downs(int n) {
-    redis_run_until_cond(&loop, was_down, &n);
+    redis_run_until_cond(&play.loop, was_down, &n);
 }
 
 static void key_goes_to_the_owner_of_its_slot(void **state) {
     (void)state;
-    create_up();
-    assert_int_equal(probe.ups, 1);
+    redis_play_create_up(&play);
+    assert_int_equal(play.probe.ups, 1);
     assert_string_equal(answer(redis_nodes_key(false)), "0");
     assert_string_equal(answer(redis_nodes_key(true)), "1");
-    assert_string_equal(nodes->heard[0], "GET ");
-    assert_string_equal(nodes->heard[1], "GET ");
-    assert_int_equal(nodes->node[2].accepted, 0);
+    assert_string_equal(play.nodes.heard[0], "GET ");
+    assert_string_equal(play.nodes.heard[1], "GET ");
+    assert_int_equal(play.nodes.node[2].accepted, 0);
 }
 
 static void first_seed_away_the_next_is_asked(void **state) {
     (void)state;
     char gone[32];
     snprintf(gone, sizeof(gone), "127.0.0.1:%d,", redis_free_port());
-    char *at = strstr(nodes->url, "127");
+    char *at = strstr(play.nodes.url, "127");
     memmove(at + strlen(gone), at, strlen(at) + 1);
     memcpy(at, gone, strlen(gone));
-    create_up();
+    redis_play_create_up(&play);
     assert_string_equal(answer(redis_nodes_key(true)), "1");
 }
 
 static void slots_without_owner_keep_it_down(void **state) {
     (void)state;
-    nodes->told.high = nodes->real.high = -1;
-    create();
-    redis_run_for(&loop, 100);
-    assert_false(tc_redis_is_up(r));
+    play.nodes.told.high = play.nodes.real.high = -1;
+    redis_play_create(&play);
+    redis_run_for(&play.loop, 100);
+    assert_false(tc_redis_is_up(play.r));
     assert_string_equal(answer(redis_nodes_key(false)), "0"); /* the others can be used */
     assert_int_equal(get(redis_nodes_key(true)), TC_ELINK);
-    nodes->told.high = nodes->real.high = 1;
-    redis_probe_await_up(&loop, r);
-    assert_int_equal(probe.downs, 0);
+    play.nodes.told.high = play.nodes.real.high = 1;
+    redis_probe_await_up(&play.loop, play.r);
+    assert_int_equal(play.probe.downs, 0);
 }
 
 static void moved_command_is_repeated_at_the_owner_in_order(void **state) {
     (void)state;
-    create_up();
-    nodes->real.high = 0;
+    redis_play_create_up(&play);
+    play.nodes.real.high = 0;
     for (int i = 0; i < 3; i++)
-        assert_int_equal(tc_redis_command(r, tc_str_from(redis_nodes_key(true)), on_reply, NULL,
+        assert_int_equal(tc_redis_command(play.r, tc_str_from(redis_nodes_key(true)), on_reply, NULL,
                                           i == 1 ? "LLEN %s" : "GET %s", redis_nodes_key(true)),
                          0);
     await_said(3);
     for (int i = 0; i < 3; i++)
         assert_string_equal(said.text[i], "0");
-    assert_string_equal(nodes->heard[0], "GET LLEN GET ");
+    assert_string_equal(play.nodes.heard[0], "GET LLEN GET ");
 }
 
 static void moved_refreshes_the_map_once_for_many(void **state) {
     (void)state;
-    create_up();
-    nodes->real.high = 2;
-    nodes->told.high = 2;
+    redis_play_create_up(&play);
+    play.nodes.real.high = 2;
+    play.nodes.told.high = 2;
     for (int i = 0; i < 50; i++)
         assert_int_equal(get(redis_nodes_key(true)), 0);
     await_said(50);
     await_map();
-    redis_probe_await_up(&loop, r);
-    assert_true(nodes->asked <= 6);
+    redis_probe_await_up(&play.loop, play.r);
+    assert_true(play.nodes.asked <= 6);
     assert_string_equal(answer(redis_nodes_key(true)), "2");
 }
 
 static void moved_while_the_map_is_asked_asks_again(void **state) {
     (void)state;
-    create_up();
-    int asked = nodes->asked + 1;
-    nodes->hold = true;
-    nodes->real = (struct redis_halves){1, 0};
+    redis_play_create_up(&play);
+    int asked = play.nodes.asked + 1;
+    play.nodes.hold = true;
+    play.nodes.real = (struct redis_halves){1, 0};
     assert_string_equal(answer(redis_nodes_key(true)), "0");
-    redis_run_until_cond(&loop, was_asked, &asked);
+    redis_run_until_cond(&play.loop, was_asked, &asked);
     assert_string_equal(answer(redis_nodes_key(true)), "0");
-    redis_nodes_release(nodes); /* which still names the former owner */
-    nodes->told = nodes->real;
+    redis_nodes_release(&play.nodes); /* which still names the former owner */
+    play.nodes.told = play.nodes.real;
     uint64_t calm = uv_hrtime() + (uint64_t)3000 * 1000000; /* it asks of its own accord after 4 s at the earliest */
     await_map();
     assert_true(uv_hrtime() < calm);
-    nodes->heard[1][0] = '\0';
+    play.nodes.heard[1][0] = '\0';
     assert_string_equal(answer(redis_nodes_key(true)), "0");
-    assert_string_equal(nodes->heard[1], "");
+    assert_string_equal(play.nodes.heard[1], "");
 }
 
 static void moved_to_a_stranger_is_the_callers(void **state) {
     (void)state;
-    create_up();
-    nodes->real.high = 2; /* not in the map */
+    redis_play_create_up(&play);
+    play.nodes.real.high = 2; /* not in the map */
     assert_int_equal(strncmp(answer(redis_nodes_key(true)), "MOVED", 5), 0);
-    assert_true(tc_redis_is_up(r));
+    assert_true(tc_redis_is_up(play.r));
 }
 
 static void redirected_in_circles_gives_up(void **state) {
     (void)state;
-    create_up();
-    nodes->circle = true;
+    redis_play_create_up(&play);
+    play.nodes.circle = true;
     assert_int_equal(strncmp(answer(redis_nodes_key(true)), "MOVED", 5), 0);
-    assert_string_equal(nodes->heard[0], "GET GET ");
-    assert_string_equal(nodes->heard[1], "GET GET ");
+    assert_string_equal(play.nodes.heard[0], "GET GET ");
+    assert_string_equal(play.nodes.heard[1], "GET GET ");
 }
 
 static void ask_is_for_one_command(void **state) {
     (void)state;
-    create_up();
-    nodes->ask = 0;
+    redis_play_create_up(&play);
+    play.nodes.ask = 0;
     assert_string_equal(answer(redis_nodes_key(true)), "0");
-    assert_string_equal(nodes->heard[1], "GET ");
-    assert_string_equal(nodes->heard[0], "ASKING GET ");
-    nodes->ask = -1;
+    assert_string_equal(play.nodes.heard[1], "GET ");
+    assert_string_equal(play.nodes.heard[0], "ASKING GET ");
+    play.nodes.ask = -1;
     assert_string_equal(answer(redis_nodes_key(true)), "1");
 }
 
 static int append(const char *key) {
-    return tc_redis_command(r, tc_str_from(key), on_reply, NULL, "XADD %s NOMKSTREAM 1-2 e x", key);
+    return tc_redis_command(play.r, tc_str_from(key), on_reply, NULL, "XADD %s NOMKSTREAM 1-2 e x", key);
 }
 
 /* Rule 7: after a failover the entry might leave a hole. */
 static void append_moved_is_not_repeated(void **state) {
     (void)state;
-    create_up();
-    nodes->real.high = 0;
+    redis_play_create_up(&play);
+    play.nodes.real.high = 0;
     assert_int_equal(append(redis_nodes_key(true)), 0);
     await_said(1);
     assert_int_equal(strncmp(said.text[0], "MOVED", 5), 0);
-    assert_string_equal(nodes->heard[0], "");
-    nodes->real.high = 1;
-    nodes->ask = 0; /* a migration loses nothing */
+    assert_string_equal(play.nodes.heard[0], "");
+    play.nodes.real.high = 1;
+    play.nodes.ask = 0; /* a migration loses nothing */
     assert_int_equal(append(redis_nodes_key(true)), 0);
     await_said(2);
     assert_string_equal(said.text[1], "0");
@@ -236,63 +211,63 @@ static void append_moved_is_not_repeated(void **state) {
 
 static void transaction_moved_fails_as_a_whole(void **state) {
     (void)state;
-    create_up();
-    nodes->real.high = 0;
+    redis_play_create_up(&play);
+    play.nodes.real.high = 0;
     struct tc_str key = tc_str_from(redis_nodes_key(true));
-    assert_int_equal(tc_redis_command(r, key, on_reply, NULL, "MULTI"), 0);
+    assert_int_equal(tc_redis_command(play.r, key, on_reply, NULL, "MULTI"), 0);
     assert_int_equal(get(key.p), 0);
-    assert_int_equal(tc_redis_command(r, key, on_reply, NULL, "EXEC"), 0);
+    assert_int_equal(tc_redis_command(play.r, key, on_reply, NULL, "EXEC"), 0);
     assert_int_equal(get(key.p), 0);
     await_said(4);
     assert_int_equal(said.err[0], 0);
     assert_int_equal(said.err[1], TC_ELINK);
     assert_int_equal(said.err[2], TC_ELINK);
     assert_string_equal(said.text[3], "0");
-    assert_string_equal(nodes->heard[1], "MULTI GET EXEC GET ");
-    assert_string_equal(nodes->heard[0], "GET ");
+    assert_string_equal(play.nodes.heard[1], "MULTI GET EXEC GET ");
+    assert_string_equal(play.nodes.heard[0], "GET ");
 }
 
 static void lost_node_fails_its_commands_once_and_no_others(void **state) {
     (void)state;
-    create_up();
-    nodes->mute = true;
+    redis_play_create_up(&play);
+    play.nodes.mute = true;
     assert_int_equal(get(redis_nodes_key(false)), 0);
     assert_int_equal(get(redis_nodes_key(true)), 0);
-    redis_run_for(&loop, 20);
-    redis_nodes_cut(nodes, 1);
+    redis_run_for(&play.loop, 20);
+    redis_nodes_cut(&play.nodes, 1);
     await_downs(1);
     assert_int_equal(said.n, 1);
     assert_int_equal(said.err[0], TC_ELINK);
-    assert_false(tc_redis_is_up(r));
+    assert_false(tc_redis_is_up(play.r));
     assert_int_equal(get(redis_nodes_key(true)), TC_ELINK);
     assert_int_equal(get(redis_nodes_key(false)), 0);
-    redis_probe_await_up(&loop, r);
-    assert_int_equal(probe.ups, 2);
+    redis_probe_await_up(&play.loop, play.r);
+    assert_int_equal(play.probe.ups, 2);
 }
 
 static void second_lost_node_is_told_too(void **state) {
     (void)state;
-    create_up();
-    nodes->told.high = nodes->real.high = -1; /* keeps it down */
-    redis_nodes_cut(nodes, 1);
+    redis_play_create_up(&play);
+    play.nodes.told.high = play.nodes.real.high = -1; /* keeps it down */
+    redis_nodes_cut(&play.nodes, 1);
     await_downs(1);
     await_map();
-    assert_false(tc_redis_is_up(r));
-    int downs = probe.downs, ups = probe.ups;
-    redis_nodes_cut(nodes, 0);
+    assert_false(tc_redis_is_up(play.r));
+    int downs = play.probe.downs, ups = play.probe.ups;
+    redis_nodes_cut(&play.nodes, 0);
     await_downs(downs + 1);
-    assert_int_equal(probe.ups, ups);
+    assert_int_equal(play.probe.ups, ups);
 }
 
 static bool reaches_low_alone(void *arg) {
     (void)arg;
-    return tc_redis_reaches(r, tc_str_from(redis_nodes_key(false))) &&
-           !tc_redis_reaches(r, tc_str_from(redis_nodes_key(true)));
+    return tc_redis_reaches(play.r, tc_str_from(redis_nodes_key(false))) &&
+           !tc_redis_reaches(play.r, tc_str_from(redis_nodes_key(true)));
 }
 
 static bool is_unusable(void *arg) {
     (void)arg;
-    return !tc_redis_is_usable(r);
+    return !tc_redis_is_usable(play.r);
 }
 
 static int changes;
@@ -304,81 +279,80 @@ static void on_change(void *arg) {
 
 static void part_is_usable_while_a_node_is_away(void **state) {
     (void)state;
-    create_up();
-    assert_true(tc_redis_is_usable(r));
+    redis_play_create_up(&play);
+    assert_true(tc_redis_is_usable(play.r));
     struct tc_redis_watch watch = {.on_change = on_change};
-    tc_redis_watch_add(r, &watch);
+    tc_redis_watch_add(play.r, &watch);
     changes = 0;
-    redis_fake_stop(&nodes->node[1]);
-    redis_run_until_cond(&loop, reaches_low_alone, NULL);
-    assert_false(tc_redis_is_up(r));
-    assert_true(tc_redis_is_usable(r));
+    redis_fake_stop(&play.nodes.node[1]);
+    redis_run_until_cond(&play.loop, reaches_low_alone, NULL);
+    assert_false(tc_redis_is_up(play.r));
+    assert_true(tc_redis_is_usable(play.r));
     assert_true(changes > 0);
     changes = 0;
-    redis_nodes_cut(nodes, 0);
-    redis_run_until_cond(&loop, is_unusable, NULL);
+    redis_nodes_cut(&play.nodes, 0);
+    redis_run_until_cond(&play.loop, is_unusable, NULL);
     assert_true(changes > 0);
-    redis_run_until_cond(&loop, reaches_low_alone, NULL);
-    assert_true(tc_redis_is_usable(r));
-    tc_redis_watch_remove(r, &watch);
+    redis_run_until_cond(&play.loop, reaches_low_alone, NULL);
+    assert_true(tc_redis_is_usable(play.r));
+    tc_redis_watch_remove(play.r, &watch);
 }
 
 static bool is_usable(void *arg) {
     (void)arg;
-    return tc_redis_is_usable(r);
+    return tc_redis_is_usable(play.r);
 }
 
 static void part_at_the_start_is_usable_after_a_moment(void **state) {
     (void)state;
-    redis_fake_stop(&nodes->node[1]);
-    create();
-    redis_run_until_cond(&loop, reaches_low_alone, NULL);
-    assert_false(tc_redis_is_usable(r)); /* the others may be on their way */
-    redis_run_until_cond(&loop, is_usable, NULL);
-    assert_int_equal(probe.ups, 0);
+    redis_fake_stop(&play.nodes.node[1]);
+    redis_play_create(&play);
+    redis_run_until_cond(&play.loop, reaches_low_alone, NULL);
+    assert_false(tc_redis_is_usable(play.r)); /* the others may be on their way */
+    redis_run_until_cond(&play.loop, is_usable, NULL);
+    assert_int_equal(play.probe.ups, 0);
 }
 
 static void demoted_node_counts_as_lost(void **state) {
     (void)state;
-    create_up();
-    nodes->mute = true;
+    redis_play_create_up(&play);
+    play.nodes.mute = true;
     assert_int_equal(get(redis_nodes_key(true)), 0);
-    redis_run_for(&loop, 20);
-    nodes->mute = false;
-    nodes->real.high = nodes->told.high = 2; /* its connection lives */
-    nodes->real.low = 1;                     /* makes somebody meet MOVED */
+    redis_run_for(&play.loop, 20);
+    play.nodes.mute = false;
+    play.nodes.real.high = play.nodes.told.high = 2; /* its connection lives */
+    play.nodes.real.low = 1;                         /* makes somebody meet MOVED */
     assert_int_equal(get(redis_nodes_key(false)), 0);
     await_downs(1);
-    assert_int_equal(probe.last_err, TC_ELINK);
+    assert_int_equal(play.probe.last_err, TC_ELINK);
     int lost = said.err[0] == TC_ELINK ? 0 : 1;
     await_said(2);
     assert_int_equal(said.err[lost], TC_ELINK);
-    nodes->real.low = 0;
-    redis_probe_await_up(&loop, r);
+    play.nodes.real.low = 0;
+    redis_probe_await_up(&play.loop, play.r);
     assert_string_equal(answer(redis_nodes_key(true)), "2");
 }
 
 static void slot_moved_between_masters_is_no_loss(void **state) {
     (void)state;
-    nodes->told.low = nodes->real.low = 0;
-    create_up();
-    nodes->real = nodes->told = (struct redis_halves){1, 0};
+    play.nodes.told.low = play.nodes.real.low = 0;
+    redis_play_create_up(&play);
+    play.nodes.real = play.nodes.told = (struct redis_halves){1, 0};
     assert_string_equal(answer(redis_nodes_key(true)), "0");
     await_map();
     assert_string_equal(answer(redis_nodes_key(true)), "0");
-    assert_string_equal(nodes->heard[1], "GET ");
-    assert_int_equal(probe.downs, 0);
+    assert_string_equal(play.nodes.heard[1], "GET ");
+    assert_int_equal(play.probe.downs, 0);
 }
 
 static void close_fails_what_is_in_flight_once(void **state) {
     (void)state;
-    create_up();
-    nodes->mute = true;
+    redis_play_create_up(&play);
+    play.nodes.mute = true;
     assert_int_equal(get(redis_nodes_key(false)), 0);
     assert_int_equal(get(redis_nodes_key(true)), 0);
-    redis_run_for(&loop, 10);
-    redis_probe_close(&loop, r);
-    r = NULL;
+    redis_run_for(&play.loop, 10);
+    redis_play_close(&play);
     assert_int_equal(said.n, 2);
     assert_int_equal(said.err[0], TC_ECLOSED);
     assert_int_equal(said.err[1], TC_ECLOSED);
@@ -387,28 +361,27 @@ static void close_fails_what_is_in_flight_once(void **state) {
 static void close_at_any_time_ends(void **state) {
     (void)state;
     for (int ms = 0; ms < 12; ms++) {
-        create();
-        redis_run_for(&loop, ms);
-        redis_probe_close(&loop, r);
-        r = NULL;
+        redis_play_create(&play);
+        redis_run_for(&play.loop, ms);
+        redis_play_close(&play);
     }
 }
 
 static void on_down_close(void *arg, int err) {
     (void)err;
-    tc_redis_close(r, redis_probe_on_closed, arg);
+    tc_redis_close(play.r, redis_probe_on_closed, arg);
 }
 
 static void close_while_a_demoted_node_is_dropped_ends(void **state) {
     (void)state;
-    create_up();
+    redis_play_create_up(&play);
     struct redis_probe closer = {.closed = false};
     closer.watch = (struct tc_redis_watch){.on_down = on_down_close, .arg = &closer};
-    tc_redis_watch_add(r, &closer.watch);
-    nodes->real.high = nodes->told.high = 2;
+    tc_redis_watch_add(play.r, &closer.watch);
+    play.nodes.real.high = play.nodes.told.high = 2;
     assert_int_equal(get(redis_nodes_key(true)), 0);
-    redis_run_until(&loop, &closer.closed);
-    r = NULL;
+    redis_run_until(&play.loop, &closer.closed);
+    play.r = NULL;
 }
 
 int main(void) {

@@ -2,8 +2,7 @@
 #include "redis/redis.h"
 
 #include "redis_ear.h"
-#include "redis_fixture.h"
-#include "redis_nodes.h"
+#include "redis_play.h"
 #include "tokencast/error.h"
 
 #include <setjmp.h>
@@ -14,46 +13,23 @@
 
 #include <cmocka.h>
 
-static uv_loop_t loop;
-static struct redis_nodes *nodes;
-static struct tc_redis *r;
-static struct redis_probe probe;
+static struct redis_play play;
 
 static int begin(void **state) {
     (void)state;
-    nodes = calloc(1, sizeof(*nodes));
-    if (!nodes || uv_loop_init(&loop) != 0)
-        return -1;
-    redis_nodes_start(nodes, &loop);
-    return 0;
+    return redis_play_begin(&play);
 }
 
 static int end(void **state) {
     (void)state;
-    redis_nodes_stop(nodes);
-    redis_loop_end(&loop);
-    free(nodes);
-    return 0;
-}
-
-static void create_up(void) {
-    const struct tc_redis_options opts = {.url = nodes->url, .backoff_min_ms = 2, .backoff_max_ms = 20, .pubsub = true};
-    assert_int_equal(tc_redis_create(&r, &loop, &opts), 0);
-    redis_probe_attach(&probe, r);
-    redis_probe_await_up(&loop, r);
-}
-
-/* While the subscribers' memory is still there. */
-static void close_link(void) {
-    redis_probe_close(&loop, r);
-    r = NULL;
+    return redis_play_end(&play);
 }
 
 static void tell(int node, const char *kind, const char *channel, const char *payload) {
     char text[128];
     snprintf(text, sizeof(text), "*3\r\n$%zu\r\n%s\r\n$%zu\r\n%s\r\n$%zu\r\n%s\r\n", strlen(kind), kind,
              strlen(channel), channel, strlen(payload), payload);
-    for (struct redis_fake_peer *p = nodes->node[node].peers; p; p = p->next)
+    for (struct redis_fake_peer *p = play.nodes.node[node].peers; p; p = p->next)
         if (p->subscribed)
             redis_fake_say(p, text);
 }
@@ -61,162 +37,163 @@ static void tell(int node, const char *kind, const char *channel, const char *pa
 static void channel_is_subscribed_at_its_owner(void **state) {
     (void)state;
     struct redis_ear a = {.ready = 0}, b = {.ready = 0};
-    create_up();
-    redis_ear_listen(r, &a, redis_nodes_key(false));
-    redis_ear_listen(r, &b, redis_nodes_key(true));
-    redis_ear_await(&loop, &a.ready, 1);
-    redis_ear_await(&loop, &b.ready, 1);
-    assert_string_equal(nodes->heard[0], "SSUBSCRIBE ");
-    assert_string_equal(nodes->heard[1], "SSUBSCRIBE ");
+    redis_play_create_up(&play);
+    redis_ear_listen(play.r, &a, redis_nodes_key(false));
+    redis_ear_listen(play.r, &b, redis_nodes_key(true));
+    redis_ear_await(&play.loop, &a.ready, 1);
+    redis_ear_await(&play.loop, &b.ready, 1);
+    assert_string_equal(play.nodes.heard[0], "SSUBSCRIBE ");
+    assert_string_equal(play.nodes.heard[1], "SSUBSCRIBE ");
     tell(1, "smessage", redis_nodes_key(true), "hi");
-    redis_ear_await(&loop, &b.messages, 1);
+    redis_ear_await(&play.loop, &b.messages, 1);
     assert_string_equal(b.last, "hi");
     assert_int_equal(a.messages, 0);
-    tc_redis_unsubscribe(r, &b.sub);
-    redis_run_for(&loop, 20);
-    assert_string_equal(nodes->heard[1], "SSUBSCRIBE SUNSUBSCRIBE ");
-    close_link();
+    tc_redis_unsubscribe(play.r, &b.sub);
+    redis_run_for(&play.loop, 20);
+    assert_string_equal(play.nodes.heard[1], "SSUBSCRIBE SUNSUBSCRIBE ");
+    redis_play_close(&play); /* while the subscribers' memory is still there */
 }
 
 static void publish_is_spublish_at_the_owner(void **state) {
     (void)state;
-    create_up();
+    redis_play_create_up(&play);
     struct tc_str key = tc_str_from(redis_nodes_key(true));
-    assert_int_equal(tc_redis_publish(r, key, key.p, TC_STR("hi")), 0);
-    redis_run_for(&loop, 20);
-    assert_string_equal(nodes->heard[1], "SPUBLISH ");
-    close_link();
+    assert_int_equal(tc_redis_publish(play.r, key, key.p, TC_STR("hi")), 0);
+    redis_run_for(&play.loop, 20);
+    assert_string_equal(play.nodes.heard[1], "SPUBLISH ");
+    redis_play_close(&play); /* while the subscribers' memory is still there */
 }
 
 static void channel_of_an_unknown_slot_waits_for_the_map(void **state) {
     (void)state;
     struct redis_ear a = {.ready = 0};
-    nodes->told.high = -1;
-    const struct tc_redis_options opts = {.url = nodes->url, .backoff_min_ms = 2, .backoff_max_ms = 20, .pubsub = true};
-    assert_int_equal(tc_redis_create(&r, &loop, &opts), 0);
-    redis_ear_listen(r, &a, redis_nodes_key(true));
-    redis_run_for(&loop, 50);
+    play.nodes.told.high = -1;
+    const struct tc_redis_options opts = {
+        .url = play.nodes.url, .backoff_min_ms = 2, .backoff_max_ms = 20, .pubsub = true};
+    assert_int_equal(tc_redis_create(&play.r, &play.loop, &opts), 0);
+    redis_ear_listen(play.r, &a, redis_nodes_key(true));
+    redis_run_for(&play.loop, 50);
     assert_int_equal(a.ready, 0);
-    nodes->told.high = 1;
-    redis_ear_await(&loop, &a.ready, 1);
-    close_link();
+    play.nodes.told.high = 1;
+    redis_ear_await(&play.loop, &a.ready, 1);
+    redis_play_close(&play); /* while the subscribers' memory is still there */
 }
 
 /* The server says so by itself when it gives a slot away. */
 static void slot_given_away_moves_the_subscription(void **state) {
     (void)state;
     struct redis_ear a = {.ready = 0};
-    create_up();
-    redis_ear_listen(r, &a, redis_nodes_key(true));
-    redis_ear_await(&loop, &a.ready, 1);
-    nodes->real.high = nodes->told.high = 0;
-    nodes->real.low = nodes->told.low = 1;
+    redis_play_create_up(&play);
+    redis_ear_listen(play.r, &a, redis_nodes_key(true));
+    redis_ear_await(&play.loop, &a.ready, 1);
+    play.nodes.real.high = play.nodes.told.high = 0;
+    play.nodes.real.low = play.nodes.told.low = 1;
     tell(1, "sunsubscribe", redis_nodes_key(true), "0");
-    redis_ear_await(&loop, &a.ready, 2);
+    redis_ear_await(&play.loop, &a.ready, 2);
     tell(1, "smessage", redis_nodes_key(true), "from the former home");
     tell(0, "smessage", redis_nodes_key(true), "hi");
-    redis_ear_await(&loop, &a.messages, 1);
-    redis_run_for(&loop, 20);
+    redis_ear_await(&play.loop, &a.messages, 1);
+    redis_run_for(&play.loop, 20);
     assert_string_equal(a.last, "hi");
     assert_int_equal(a.messages, 1);
-    assert_int_equal(probe.downs, 0);
-    close_link();
+    assert_int_equal(play.probe.downs, 0);
+    redis_play_close(&play); /* while the subscribers' memory is still there */
 }
 
 static void subscribing_at_a_former_owner_moves_on(void **state) {
     (void)state;
     struct redis_ear a = {.ready = 0}, b = {.ready = 0};
-    create_up();
-    redis_ear_listen(r, &b, redis_nodes_key(false));
-    redis_ear_await(&loop, &b.ready, 1);
-    nodes->real.high = nodes->told.high = 0; /* and 1 has nothing any more */
-    redis_ear_listen(r, &a, redis_nodes_key(true));
-    redis_ear_await(&loop, &a.ready, 1);
+    redis_play_create_up(&play);
+    redis_ear_listen(play.r, &b, redis_nodes_key(false));
+    redis_ear_await(&play.loop, &b.ready, 1);
+    play.nodes.real.high = play.nodes.told.high = 0; /* and 1 has nothing any more */
+    redis_ear_listen(play.r, &a, redis_nodes_key(true));
+    redis_ear_await(&play.loop, &a.ready, 1);
     assert_int_equal(b.ready, 1);
-    assert_string_equal(nodes->heard[0], "SSUBSCRIBE SSUBSCRIBE ");
-    close_link();
+    assert_string_equal(play.nodes.heard[0], "SSUBSCRIBE SSUBSCRIBE ");
+    redis_play_close(&play); /* while the subscribers' memory is still there */
 }
 
 static void map_that_lags_is_asked_again(void **state) {
     (void)state;
     struct redis_ear a = {.ready = 0};
-    create_up();
-    nodes->real = (struct redis_halves){1, 0};
-    redis_ear_listen(r, &a, redis_nodes_key(true));
-    redis_run_for(&loop, 250); /* a few answers that name the former owner */
+    redis_play_create_up(&play);
+    play.nodes.real = (struct redis_halves){1, 0};
+    redis_ear_listen(play.r, &a, redis_nodes_key(true));
+    redis_run_for(&play.loop, 250); /* a few answers that name the former owner */
     assert_int_equal(a.ready, 0);
-    assert_true(nodes->asked < 12);
-    nodes->told = nodes->real;
-    redis_ear_await(&loop, &a.ready, 1);
-    close_link();
+    assert_true(play.nodes.asked < 12);
+    play.nodes.told = play.nodes.real;
+    redis_ear_await(&play.loop, &a.ready, 1);
+    redis_play_close(&play); /* while the subscribers' memory is still there */
 }
 
 static void ended_by_the_server_without_a_move_subscribes_again(void **state) {
     (void)state;
     struct redis_ear a = {.ready = 0};
-    create_up();
-    redis_ear_listen(r, &a, redis_nodes_key(true));
-    redis_ear_await(&loop, &a.ready, 1);
+    redis_play_create_up(&play);
+    redis_ear_listen(play.r, &a, redis_nodes_key(true));
+    redis_ear_await(&play.loop, &a.ready, 1);
     tell(1, "sunsubscribe", redis_nodes_key(true), "0");
-    redis_ear_await(&loop, &a.ready, 2);
-    close_link();
+    redis_ear_await(&play.loop, &a.ready, 2);
+    redis_play_close(&play); /* while the subscribers' memory is still there */
 }
 
 static void refused_by_an_owner_that_has_its_slot_back_subscribes_again(void **state) {
     (void)state;
     struct redis_ear a = {.ready = 0};
-    create_up();
-    nodes->real.high = 0;
-    redis_ear_listen(r, &a, redis_nodes_key(true));
-    redis_run_for(&loop, 20);
-    nodes->real.high = 1;
-    redis_ear_await(&loop, &a.ready, 1);
-    close_link();
+    redis_play_create_up(&play);
+    play.nodes.real.high = 0;
+    redis_ear_listen(play.r, &a, redis_nodes_key(true));
+    redis_run_for(&play.loop, 20);
+    play.nodes.real.high = 1;
+    redis_ear_await(&play.loop, &a.ready, 1);
+    redis_play_close(&play); /* while the subscribers' memory is still there */
 }
 
 static void cluster_down_is_waited_for_on_the_same_link(void **state) {
     (void)state;
     struct redis_ear a = {.ready = 0};
-    create_up();
-    int accepted = nodes->node[1].accepted;
-    nodes->real.high = -1;
-    redis_ear_listen(r, &a, redis_nodes_key(true));
-    redis_run_for(&loop, 100);
-    assert_false(tc_redis_is_up(r));
-    nodes->real.high = 1;
-    redis_ear_await(&loop, &a.ready, 1);
-    redis_probe_await_up(&loop, r);
-    assert_int_equal(nodes->node[1].accepted, accepted);
-    close_link();
+    redis_play_create_up(&play);
+    int accepted = play.nodes.node[1].accepted;
+    play.nodes.real.high = -1;
+    redis_ear_listen(play.r, &a, redis_nodes_key(true));
+    redis_run_for(&play.loop, 100);
+    assert_false(tc_redis_is_up(play.r));
+    play.nodes.real.high = 1;
+    redis_ear_await(&play.loop, &a.ready, 1);
+    redis_probe_await_up(&play.loop, play.r);
+    assert_int_equal(play.nodes.node[1].accepted, accepted);
+    redis_play_close(&play); /* while the subscribers' memory is still there */
 }
 
 static void lost_node_is_subscribed_again(void **state) {
     (void)state;
     struct redis_ear a = {.ready = 0}, b = {.ready = 0};
-    create_up();
-    redis_ear_listen(r, &a, redis_nodes_key(true));
-    redis_ear_listen(r, &b, redis_nodes_key(false));
-    redis_ear_await(&loop, &a.ready, 1);
-    redis_ear_await(&loop, &b.ready, 1);
-    redis_nodes_cut(nodes, 1);
-    redis_ear_await(&loop, &a.ready, 2);
+    redis_play_create_up(&play);
+    redis_ear_listen(play.r, &a, redis_nodes_key(true));
+    redis_ear_listen(play.r, &b, redis_nodes_key(false));
+    redis_ear_await(&play.loop, &a.ready, 1);
+    redis_ear_await(&play.loop, &b.ready, 1);
+    redis_nodes_cut(&play.nodes, 1);
+    redis_ear_await(&play.loop, &a.ready, 2);
     assert_int_equal(b.ready, 1);
-    close_link();
+    redis_play_close(&play); /* while the subscribers' memory is still there */
 }
 
 static void unsubscribe_while_homeless_leaves_nothing(void **state) {
     (void)state;
     struct redis_ear a = {.ready = 0};
-    create_up();
-    redis_ear_listen(r, &a, redis_nodes_key(true));
-    redis_ear_await(&loop, &a.ready, 1);
+    redis_play_create_up(&play);
+    redis_ear_listen(play.r, &a, redis_nodes_key(true));
+    redis_ear_await(&play.loop, &a.ready, 1);
     tell(1, "sunsubscribe", redis_nodes_key(true), "0");
-    redis_run_for(&loop, 2);
-    tc_redis_unsubscribe(r, &a.sub);
-    redis_run_for(&loop, 150);
-    redis_ear_listen(r, &a, redis_nodes_key(true));
-    redis_ear_await(&loop, &a.ready, 2);
-    close_link();
+    redis_run_for(&play.loop, 2);
+    tc_redis_unsubscribe(play.r, &a.sub);
+    redis_run_for(&play.loop, 150);
+    redis_ear_listen(play.r, &a, redis_nodes_key(true));
+    redis_ear_await(&play.loop, &a.ready, 2);
+    redis_play_close(&play); /* while the subscribers' memory is still there */
 }
 
 int main(void) {
