@@ -34,6 +34,12 @@ static void tell(int node, const char *kind, const char *channel, const char *pa
             redis_fake_say(p, text);
 }
 
+static void create_listening(struct redis_ear *a) {
+    redis_play_create_up(&play);
+    redis_ear_listen(play.r, a, redis_nodes_key(true));
+    redis_ear_await(&play.loop, &a->ready, 1);
+}
+
 static void channel_is_subscribed_at_its_owner(void **state) {
     (void)state;
     struct redis_ear a = {.ready = 0}, b = {.ready = 0};
@@ -83,9 +89,7 @@ static void channel_of_an_unknown_slot_waits_for_the_map(void **state) {
 static void slot_given_away_moves_the_subscription(void **state) {
     (void)state;
     struct redis_ear a = {.ready = 0};
-    redis_play_create_up(&play);
-    redis_ear_listen(play.r, &a, redis_nodes_key(true));
-    redis_ear_await(&play.loop, &a.ready, 1);
+    create_listening(&a);
     play.nodes.real.high = play.nodes.told.high = 0;
     play.nodes.real.low = play.nodes.told.low = 1;
     tell(1, "sunsubscribe", redis_nodes_key(true), "0");
@@ -131,9 +135,7 @@ static void map_that_lags_is_asked_again(void **state) {
 static void ended_by_the_server_without_a_move_subscribes_again(void **state) {
     (void)state;
     struct redis_ear a = {.ready = 0};
-    redis_play_create_up(&play);
-    redis_ear_listen(play.r, &a, redis_nodes_key(true));
-    redis_ear_await(&play.loop, &a.ready, 1);
+    create_listening(&a);
     tell(1, "sunsubscribe", redis_nodes_key(true), "0");
     redis_ear_await(&play.loop, &a.ready, 2);
     redis_play_close(&play); /* while the subscribers' memory is still there */
@@ -184,9 +186,7 @@ static void lost_node_is_subscribed_again(void **state) {
 static void unsubscribe_while_homeless_leaves_nothing(void **state) {
     (void)state;
     struct redis_ear a = {.ready = 0};
-    redis_play_create_up(&play);
-    redis_ear_listen(play.r, &a, redis_nodes_key(true));
-    redis_ear_await(&play.loop, &a.ready, 1);
+    create_listening(&a);
     tell(1, "sunsubscribe", redis_nodes_key(true), "0");
     redis_run_for(&play.loop, 2);
     tc_redis_unsubscribe(play.r, &a.sub);

@@ -41,6 +41,14 @@ void redis_play_close(struct redis_play *p) {
     p->r = NULL;
 }
 
+void redis_play_close_early(struct redis_play *p) {
+    for (int ms = 0; ms < 12; ms++) {
+        redis_play_create(p);
+        redis_run_for(&p->loop, ms);
+        redis_play_close(p);
+    }
+}
+
 int redis_play_end(struct redis_play *p) {
     redis_play_close(p);
     redis_nodes_stop(&p->nodes);

@@ -17,8 +17,9 @@ int redis_play_begin(struct redis_play *p);
 /* The same, with node 0 as the sentinel of "m", which names node 1; `login` is a URL's, as ":pw@", or "". */
 int redis_play_begin_sentinel(struct redis_play *p, const char *login);
 void redis_play_create(struct redis_play *p);
-void redis_play_create_up(struct redis_play *p); /* and waits for it */
-void redis_play_close(struct redis_play *p);     /* and waits for it; nothing if there is no link */
-int redis_play_end(struct redis_play *p);        /* everything is closed; a handle that is left hangs and so fails */
+void redis_play_create_up(struct redis_play *p);   /* and waits for it */
+void redis_play_close(struct redis_play *p);       /* and waits for it; nothing if there is no link */
+void redis_play_close_early(struct redis_play *p); /* again and again, each time a little later */
+int redis_play_end(struct redis_play *p);          /* everything is closed; a handle that is left hangs and so fails */
 
 #endif
