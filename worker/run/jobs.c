@@ -34,6 +34,7 @@ struct jobs {
     int64_t lease_ms;
     char cursor[TC_POSITION_MAX]; /* where the next claim goes on */
     bool linked;                  /* there was a link before */
+    bool early;                   /* began before on_up */
     bool hold_claims;             /* the link is new: who renews must have had time to */
     bool grouped;                 /* the group exists on this link */
     bool claim_due;
@@ -381,14 +382,30 @@ static void on_claim_due(uv_timer_t *timer) {
     next(j);
 }
 
-static void on_up(void *arg) {
-    struct jobs *j = arg;
+static void begin(struct jobs *j) {
     j->grouped = false;
     j->hold_claims = j->linked;
     j->linked = true;
     j->claim_due = false;
     uv_timer_stop(&j->retry_timer);
     next(j);
+}
+
+static void on_up(void *arg) {
+    struct jobs *j = arg;
+    bool running = j->early && (j->grouped || j->busy > 0);
+    j->early = false;
+    if (!running)
+        begin(j);
+}
+
+/* In a Cluster the queue's master may be there while another one is away, and on_up far. */
+static void on_change(void *arg) {
+    struct jobs *j = arg;
+    if (j->grouped || j->busy > 0 || !tc_redis_reaches(j->blocking, route(j)))
+        return;
+    j->early = true;
+    begin(j);
 }
 
 void jobs_kick(struct jobs *j) {
@@ -408,7 +425,7 @@ int jobs_create(struct jobs **out, uv_loop_t *loop, struct tc_redis *blocking, s
     snprintf(j->consumer, sizeof(j->consumer), "%s", opts->consumer);
     snprintf(j->cursor, sizeof(j->cursor), "0-0");
     tc_key_jobs(j->key, opts->prefix, opts->queue);
-    j->watch = (struct tc_redis_watch){.on_up = on_up, .arg = j};
+    j->watch = (struct tc_redis_watch){.on_up = on_up, .on_change = on_change, .arg = j};
     tc_redis_watch_add(blocking, &j->watch);
     uv_timer_init(loop, &j->claim_timer);
     uv_timer_init(loop, &j->retry_timer);

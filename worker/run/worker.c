@@ -167,7 +167,7 @@ static void on_garbage(void *arg, const char *job) {
 
 static int ready(void *arg, struct tc_buf *why) {
     struct worker *w = arg;
-    bool up = tc_redis_is_up(w->redis);
+    bool up = tc_redis_is_usable(w->redis);
     tc_buf_puts(why, w->phase != WORKER_RUNNING ? "stopping" : up ? "ready" : "no Redis");
     return w->phase == WORKER_RUNNING && up;
 }
