@@ -45,7 +45,7 @@ static int text(uint64_t offset, const char *piece) {
     char room[1024] = {0};
     size_t before = offset == 0 ? lead : 0;
     memset(room, 'x', before);
-    strcpy(room + before, piece);
+    memcpy(room + before, piece, strlen(piece) + 1);
     offset += offset > 0 ? lead : 0;
     return take(&(struct tc_event){.type = TC_EV_DELTA, .offset = offset, .text = tc_str_from(room)});
 }

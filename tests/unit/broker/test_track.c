@@ -149,7 +149,7 @@ static void track_finds_frames_by_offset_at_their_borders(void **state) {
     char text[128] = "";
     for (uint64_t seq = 2; seq < 400; seq++) {
         (void)snprintf(text, sizeof text, "%0*d", (int)(1 + seq * 7 % 90), (int)seq);
-        put_delta(seq, 0, text);
+        put_delta(seq, t->head_off, text);
     }
     assert_true(t->first != t->last);
     assert_int_equal(trim_count, 0);
@@ -165,7 +165,7 @@ static void track_pieces_from_any_offset_are_its_bytes(void **state) {
     (void)state;
     begin(&dialect_text, INCLUDE_ALL, PACE_TOKEN, false, 10000, 1000000);
     for (uint64_t seq = 2; seq < 700; seq++)
-        put_delta(seq, 0, seq % 3 ? "some text" : "and a rather longer piece of it");
+        put_delta(seq, t->head_off, seq % 3 ? "some text" : "and a rather longer piece of it");
     struct tc_buf whole = all(0);
     for (uint64_t off = 0; off <= t->head_off; off += off % 64 == 0 ? 63 : 1) {
         struct iovec iov[3];
@@ -308,6 +308,21 @@ static void track_paced_frame_knows_how_far_its_text_reaches(void **state) {
     assert_int_equal(track_frame(t, 1)->reach.seq, 4);
 }
 
+static void track_of_bare_text_refuses_a_correction(void **state) {
+    (void)state;
+    static const struct tc_event other = {.type = TC_EV_DELTA, .text = {"onE", 3}};
+    begin(&dialect_text, INCLUDE_ALL, PACE_TOKEN, false, 1000, 100000);
+    put_delta(2, 0, "one");
+    put_delta(3, 0, "one");
+    assert_track_is("one");
+    struct made_event made;
+    make_event(&made, &other);
+    struct dialect_event in = in_dialect(&made, at(1, 4));
+    assert_int_equal(track_event(t, at(1, 4), &in), TC_ESTATE);
+    drop_event(&made);
+    assert_track_is("one");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(track_chunked_frames_read_back_as_the_plain_ones, after_each),
@@ -323,6 +338,7 @@ int main(void) {
         cmocka_unit_test_teardown(track_pace_gives_out_what_it_holds_before_it_ends, after_each),
         cmocka_unit_test_teardown(track_pace_gives_out_what_it_holds_before_the_broker_speaks, after_each),
         cmocka_unit_test_teardown(track_paced_frame_knows_how_far_its_text_reaches, after_each),
+        cmocka_unit_test_teardown(track_of_bare_text_refuses_a_correction, after_each),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
