@@ -194,7 +194,7 @@ static void track_keeps_nothing_while_everybody_keeps_up(void **state) {
     (void)state;
     begin(&dialect_text, INCLUDE_ALL, PACE_TOKEN, false, 100, 100000);
     for (uint64_t seq = 2; seq < 60; seq++)
-        put_delta(seq, 0, "this one is slow, so that all of it is kept for him ..............");
+        put_delta(seq, t->head_off, "this one is slow, so that all of it is kept for him ..............");
     assert_true(t->first != t->last);
     assert_int_equal(t->tail_off, 0);
 
@@ -202,7 +202,7 @@ static void track_keeps_nothing_while_everybody_keeps_up(void **state) {
     const struct segment *warm = t->last;
     for (uint64_t seq = 60; seq < 3000; seq++) {
         uint64_t before = t->head_off;
-        put_delta(seq, 0, seq % 2 ? "now nobody is" : "slow");
+        put_delta(seq, t->head_off, seq % 2 ? "now nobody is" : "slow");
         assert_ptr_equal(t->first, warm);
         assert_ptr_equal(t->last, warm);
         assert_int_equal(t->tail_off, before);
@@ -215,7 +215,7 @@ static void track_keeps_nothing_while_everybody_keeps_up(void **state) {
 
     t->todo = 1; /* one was not visited yet */
     uint64_t from = t->tail_off;
-    put_delta(3000, 0, "-");
+    put_delta(3000, t->head_off, "-");
     assert_int_equal(t->tail_off, from);
     assert_track_is("now nobody is-");
 }
