@@ -11,7 +11,7 @@ import { CHROMIUM, launch } from "./chromium.mjs";
 
 const OUT = fileURLToPath(new URL("../out/", import.meta.url));
 const LONG = Array.from({ length: 300 }, (_, i) => `word${i}`).join(" ");
-const bounded = { timeout: 90000 };
+const bounded = { timeout: 180000 };
 const skip = !existsSync(CHROMIUM) ? `${CHROMIUM} is not there` : process.env.TC_MOCK ? false : missing();
 
 describe("page", { skip }, () => {
@@ -29,7 +29,7 @@ describe("page", { skip }, () => {
       mkdirSync(OUT, { recursive: true });
       browser = await launch();
     },
-    { timeout: 90000 },
+    bounded,
   );
   after(async () => {
     await browser?.close();
@@ -56,6 +56,9 @@ describe("page", { skip }, () => {
     await page.waitForFunction(() => location.hash.includes("g="));
   }
 
+  /** What was to be shown with the next frame is shown. */
+  const drawn = (page) =>
+    page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
   const length = (page) => page.evaluate(() => document.getElementById("answer").textContent.length);
   const longer = (page, than) =>
     page.waitForFunction((n) => document.getElementById("answer").textContent.length > n, than);
@@ -66,7 +69,7 @@ describe("page", { skip }, () => {
   test("page_starts_and_a_second_window_grows_with_it", bounded, async () => {
     const context = await browser.newContext({ viewport: { width: 1200, height: 800 } });
     const first = await open(context);
-    await begin(first, "Count for me", { text: LONG, rate: 60 });
+    await begin(first, "Count for me", { text: LONG, rate: 30 });
     await longer(first, 100);
     const other = await browser.newContext({ colorScheme: "dark", viewport: { width: 390, height: 780 } });
     const second = await open(other, new URL(first.url()).hash);
@@ -105,7 +108,7 @@ describe("page", { skip }, () => {
   test("page_reload_goes_on", bounded, async () => {
     const context = await browser.newContext();
     const page = await open(context);
-    await begin(page, "Reload me", { text: LONG, rate: 60 });
+    await begin(page, "Reload me", { text: LONG, rate: 30 });
     await longer(page, 200);
     await page.reload();
     await longer(page, 200);
@@ -120,7 +123,7 @@ describe("page", { skip }, () => {
   test("page_offline_for_a_while_goes_on", bounded, async () => {
     const context = await browser.newContext();
     const page = await open(context);
-    await begin(page, "Cut me", { text: LONG, rate: 60 });
+    await begin(page, "Cut me", { text: LONG, rate: 30 });
     await longer(page, 200);
     // Offline does not cut what is open: leaving and coming back makes a connection that fails.
     await context.setOffline(true);
@@ -136,10 +139,11 @@ describe("page", { skip }, () => {
   test("page_room_follows_what_others_start", bounded, async () => {
     const context = await browser.newContext();
     const room = `room${Date.now()}`;
+    // The stream must be open before somebody starts, or the page would only find it in the list.
+    const opened = context.waitForEvent("response", (response) => response.url().includes(`/v1/channels/${room}/events`));
     const page = await open(context, `#c=${room}`);
     await page.waitForFunction(() => !document.getElementById("room-badge").hidden);
-    // The stream must be open before somebody starts, or the page would only find it in the list.
-    await page.waitForTimeout(300);
+    await opened;
     const { id } = await post(url, "Hello room", { rate: 100, channel: room });
     await page.waitForFunction((wanted) => location.hash.includes(wanted), id);
     await state(page, "done");
@@ -180,11 +184,11 @@ describe("page", { skip }, () => {
       "# Title\n\nA *b* **c** `d`\n\n- one\n- two\n  - inner\n\n1. x\n2. y\n\n```js\nlet a = 1;\n\nlet b;\n```\n\n> said\n\n| a | b |\n\nend";
     await begin(page, "Markdown", { text, rate: 300 });
     await state(page, "done");
-    await page.waitForTimeout(50);
+    await drawn(page);
     const grown = await page.evaluate(() => document.getElementById("answer").innerHTML);
     await page.reload();
     await state(page, "done");
-    await page.waitForTimeout(50);
+    await drawn(page);
     assert.equal(await page.evaluate(() => document.getElementById("answer").innerHTML), grown);
     assert.deepEqual(
       await page.evaluate(() => Array.from(document.getElementById("answer").children, (node) => node.tagName)),

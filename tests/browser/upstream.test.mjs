@@ -11,7 +11,7 @@ import { Harness, missing } from "../clients/harness.mjs";
 import { launch } from "./chromium.mjs";
 
 const TEXT = "The quick brown fox — «jumps» over 13 lazy dogs. Über alles, naïve café, 日本語.";
-const bounded = { timeout: 90000 };
+const bounded = { timeout: 180000 };
 
 async function mockLlm() {
   const require = createRequire(import.meta.url);

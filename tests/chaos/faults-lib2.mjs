@@ -8,7 +8,7 @@ import net from "node:net";
 
 import { Harness } from "../clients/harness.mjs";
 
-export const HANG_MS = 45000; // bounds a hang, not a measurement
+export const HANG_MS = 60000; // bounds a hang, not a measurement
 
 export const sleep = (ms) => new Promise((wake) => setTimeout(wake, ms));
 

@@ -19,7 +19,7 @@ import { lines, ndjson, scripted, sse, status, stream } from "./fake-fetch.mjs";
 const URL_A = "http://broker.test/v1/generations/a/events";
 const FAST = { retryMs: 1, maxRetryMs: 20, idleTimeoutMs: 2000 };
 const bytes = (text) => new TextEncoder().encode(text);
-const soon = { timeout: 10000 };
+const soon = { timeout: 60000 };
 
 function parse(...chunks) {
   const events = [];

@@ -10,7 +10,8 @@ import { fileURLToPath } from "node:url";
 
 const HERE = path.dirname(fileURLToPath(import.meta.url));
 export const BUILD = path.resolve(HERE, process.env.TC_BUILD ?? "../../build");
-const START_MS = 15000; // bounds a hang, not a measurement
+const HANG_MS = 60000; // bounds a hang, not a measurement
+const END_MS = 45000; // longer than a worker's grace
 
 const bin = (name) => path.join(BUILD, "bin", name);
 
@@ -36,7 +37,8 @@ class Program {
         this.exited = true;
         resolve();
       });
-      this.child.on("exit", (code, signal) => {
+      // Not "exit": what it said last may still be in its pipe then.
+      this.child.on("close", (code, signal) => {
         this.exited = true;
         this.status = { code, signal };
         resolve();
@@ -50,7 +52,7 @@ class Program {
 
   /** Waits until `find(log)` is truthy. */
   async until(find, what) {
-    const deadline = Date.now() + START_MS;
+    const deadline = Date.now() + HANG_MS;
     for (;;) {
       const found = find(this.log);
       if (found) return found;
@@ -59,10 +61,11 @@ class Program {
     }
   }
 
-  async stop(signal = "SIGTERM") {
+  /** Resolves once it is gone; `ms`: after which it is not asked any more. */
+  async stop(signal = "SIGTERM", ms = END_MS) {
     if (this.exited) return;
     this.child.kill(signal);
-    const timer = setTimeout(() => this.child.kill("SIGKILL"), 10000);
+    const timer = setTimeout(() => this.child.kill("SIGKILL"), ms);
     await this.gone;
     clearTimeout(timer);
   }
@@ -166,7 +169,7 @@ export class Harness {
   }
 
   async stop() {
-    for (const program of this.#programs.reverse()) await program.stop();
+    for (const program of this.#programs.reverse()) await program.stop("SIGTERM", 10000);
     if (this.#dir) await rm(this.#dir, { recursive: true, force: true });
   }
 }
@@ -184,7 +187,7 @@ export async function post(url, text, { rate = 200, ...more } = {}, headers = {}
 
 /** The snapshot, once the generation has ended. */
 export async function ended(url, id) {
-  const deadline = Date.now() + 30000;
+  const deadline = Date.now() + HANG_MS;
   for (;;) {
     const snapshot = await (await fetch(`${url}/v1/generations/${id}`)).json();
     if (["done", "failed", "cancelled"].includes(snapshot.state)) return snapshot;

@@ -15,7 +15,7 @@ import { BUILD, Harness, missing } from "../clients/harness.mjs";
 const run = promisify(execFile);
 const ROOT = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "../..");
 const PYTHON = "/usr/bin/python3";
-const bounded = { timeout: 90000 };
+const bounded = { timeout: 180000 };
 
 const read = (file) => readFile(path.join(ROOT, file), "utf8");
 
@@ -127,7 +127,7 @@ test("readme_session_runs_as_written", { ...bounded, skip: missing() }, async ()
   try {
     for (const step of steps(session)) {
       assert.ok(step.command.includes("http://127.0.0.1:8080"), step.command);
-      const { stdout } = await run("bash", ["-c", step.command.replaceAll("http://127.0.0.1:8080", h.url)], { timeout: 30000, maxBuffer: 1 << 24 });
+      const { stdout } = await run("bash", ["-c", step.command.replaceAll("http://127.0.0.1:8080", h.url)], { timeout: 120000, maxBuffer: 1 << 24 });
       assertShows(step, stdout);
     }
   } catch (error) {
@@ -147,7 +147,7 @@ async function startPython(h, folder) {
   const file = path.join(folder, "worker.py");
   await writeFile(file, programs[0]);
   const child = spawn(PYTHON, [file], {
-    env: { PATH: process.env.PATH, REDIS_URL: h.redisUrl, LEASE_MS: "1500", SETTLE_S: "0.2" },
+    env: { PATH: process.env.PATH, REDIS_URL: h.redisUrl, LEASE_MS: "3000", SETTLE_S: "0.2" },
     stdio: ["ignore", "inherit", "inherit"],
   });
   const gone = new Promise((resolve) => child.on("exit", resolve));
@@ -187,7 +187,7 @@ async function follow(url, each = () => {}) {
 
 /** The queue is empty once a worker has acknowledged its job. */
 async function untilAcknowledged(h) {
-  const deadline = Date.now() + 20000;
+  const deadline = Date.now() + 60000;
   for (;;) {
     const { stdout } = await run("redis-cli", ["-s", h.redisUrl.slice("unix://".length), "XLEN", "tc:jobs"]);
     if (stdout.trim() === "0") return;

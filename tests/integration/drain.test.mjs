@@ -12,7 +12,7 @@ import { watch } from "../../broker/web/client.js";
 import { BUILD, Harness, missing, post } from "../clients/harness.mjs";
 import { Log, Reader, Redis, metric, until } from "./log.mjs";
 
-const bounded = { timeout: 60000 };
+const bounded = { timeout: 180000 };
 const ARGS = ["--sweep", "200ms", "--heartbeat", "300ms", "--loops", "1"];
 const TEXT = Array.from({ length: 80 }, (_, i) => `word${i} `).join("");
 const sleep = (ms) => new Promise((wake) => setTimeout(wake, ms));
@@ -49,7 +49,7 @@ describe("drain", { skip: missing() }, () => {
   }
 
   test("streams_are_shed_over_the_window_and_resume_whole_elsewhere", bounded, async () => {
-    const window = ["--drain-delay", "1s", "--drain-window", "3s", "--drain", "2s"];
+    const window = ["--drain-delay", "4s", "--drain-window", "6s", "--drain", "5s"];
     const broker = await h.broker([...ARGS, ...window]);
     const waiting = new Log(redis, "gen_waiting");
     await waiting.create();
@@ -86,7 +86,7 @@ describe("drain", { skip: missing() }, () => {
     await broker.gone;
     assert.deepEqual(broker.status, { code: 0, signal: null });
     const took = Date.now() - begin;
-    assert.ok(took > 1000 && took < 30000, `${took} ms`);
+    assert.ok(took > 4000, `${took} ms`);
 
     const byes = all.flatMap((r) => r.of("bye"));
     for (const { data } of byes) assert.equal(data.reason, "drain");
@@ -120,11 +120,11 @@ describe("drain", { skip: missing() }, () => {
     broker.child.kill("SIGTERM");
     await broker.gone;
     assert.equal(broker.status.code, 0);
-    assert.ok(Date.now() - begin < 20000);
+    assert.ok(Date.now() - begin < 45000, "not after the window");
   });
 
   test("second_signal_hurries", bounded, async () => {
-    const broker = await h.broker([...ARGS, "--loops", "2", "--drain-delay", "20s", "--drain-window", "50s"]);
+    const broker = await h.broker([...ARGS, "--loops", "2", "--drain-delay", "50s", "--drain-window", "50s"]);
     const log = await begun("gen_hurried", 1);
     const readers = await open(6, events(broker, log));
     const begin = Date.now();
@@ -134,7 +134,7 @@ describe("drain", { skip: missing() }, () => {
     await Promise.all(readers.map((r) => r.over));
     await broker.gone;
     assert.equal(broker.status.code, 0);
-    assert.ok(Date.now() - begin < 15000);
+    assert.ok(Date.now() - begin < 45000, "not after the delay");
   });
 
   test("reader_that_does_not_read_is_cut_off_when_time_is_up", bounded, async () => {
@@ -156,9 +156,9 @@ describe("drain", { skip: missing() }, () => {
   // ---- age
 
   test("old_streams_are_asked_to_come_back_and_lose_nothing", bounded, async () => {
-    const broker = await h.broker([...ARGS, "--max-connection-age", "600ms"]);
+    const broker = await h.broker([...ARGS, "--max-connection-age", "1s"]);
     const worker = await h.worker();
-    const { id } = await post(broker.url, TEXT, { rate: 25 });
+    const { id } = await post(broker.url, TEXT, { rate: 16 });
     const seen = watch(events(broker, { id }));
     let text = "";
     for (let position, done = false; !done; ) {
@@ -218,10 +218,12 @@ describe("drain", { skip: missing() }, () => {
       const refused = () => metric(broker.ops, "tokencast_broker_connections_refused_total", "descriptors");
       await until(async () => (await refused()) > 0, "refusals");
       const spent = await cpuSeconds(broker.child.pid);
+      const since = performance.now();
       await redis.do("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"); // the link needs a descriptor of its own
       await sleep(2000);
       await until(async () => (await fetch(`${broker.ops}/readyz`)).status === 200, "ready again");
-      assert.ok((await cpuSeconds(broker.child.pid)) - spent < 1.5, "it spins");
+      const share = ((await cpuSeconds(broker.child.pid)) - spent) / ((performance.now() - since) / 1000);
+      assert.ok(share < 0.75, `it spins: ${share}`);
       await log.text("1-4", "more");
       await reader.wait((r) => r.text.includes("more"), "text");
       for (const socket of sockets) socket.destroy();

@@ -3,7 +3,7 @@
 import http from "node:http";
 import net from "node:net";
 
-const WAIT_MS = 30000; // bounds a hang, not a measurement
+const WAIT_MS = 60000; // bounds a hang, not a measurement
 
 /** Reads one RESP value at `at`; {value, next} or null if it is not whole. Errors become Error objects. */
 function parse(bytes, at) {

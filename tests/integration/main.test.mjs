@@ -17,11 +17,11 @@ const STRIDE = process.env.TC_SANITIZED ? 9 : 1;
 const LONG = Array.from({ length: 400 }, (_, i) => `word${i} `)
   .join("")
   .trim();
-const bounded = { timeout: 60000 };
+const bounded = { timeout: 180000 };
 
 /** curl without a progress meter: {status, headers, body}. */
 async function curl(url, ...args) {
-  const { stdout } = await run("curl", ["-sS", "-N", "--max-time", "30", "-i", ...args, url], { maxBuffer: 1 << 24 });
+  const { stdout } = await run("curl", ["-sS", "-N", "--max-time", "120", "-i", ...args, url], { maxBuffer: 1 << 24 });
   const split = stdout.indexOf("\r\n\r\n");
   const [first, ...lines] = stdout.slice(0, split).split("\r\n");
   const headers = Object.fromEntries(
@@ -53,9 +53,9 @@ describe("clients", { skip: missing() }, () => {
   let h;
   before(
     async () => {
-      h = await Harness.start({ workerArgs: ["--lease-ms", "2s"] });
+      h = await Harness.start({ workerArgs: ["--lease-ms", "5s"] });
     },
-    { timeout: 60000 },
+    bounded,
   );
   after(() => h?.stop());
 
@@ -224,7 +224,7 @@ describe("clients", { skip: missing() }, () => {
 
   // The package takes an id when it has read that line, and an event when it has read the blank line after it. Between
   // the two is one byte; cut there, it goes on after an event that it never showed. No order of fields avoids that.
-  test("fetch_event_source_cut_at_every_byte_text_equals_log", { timeout: 180000 }, async () => {
+  test("fetch_event_source_cut_at_every_byte_text_equals_log", bounded, async () => {
     const proxy = await CuttingProxy.start(h.url);
     try {
       const text = "né \u{1F98A} fox";
@@ -256,7 +256,7 @@ describe("clients", { skip: missing() }, () => {
 
   const quick = { retryMs: 1, maxRetryMs: 50 };
 
-  test("client_cut_at_every_byte_text_equals_log", { timeout: 180000 }, async () => {
+  test("client_cut_at_every_byte_text_equals_log", bounded, async () => {
     const proxy = await CuttingProxy.start(h.url);
     try {
       const { id } = await post(h.url, "né \u{1F98A} fox", { rate: 2000 });
@@ -320,16 +320,18 @@ describe("clients", { skip: missing() }, () => {
   });
 
   test("client_range_fetch_fills_exactly", bounded, async () => {
-    const { id } = await post(h.url, LONG, { rate: 2000 });
+    const { id } = await post(h.url, LONG, { rate: 200 });
     const log = await ended(h.url, id);
     const [attempt, last] = log.position.split("-").map(Number);
-    const url = `${h.url}/v1/generations/${id}/events?after=${attempt}-${last - 50}&until=${attempt}-${last - 20}`;
+    assert.ok(last > 8, `only ${last} entries`);
+    const [from, to] = [Math.ceil(last / 2), Math.floor((3 * last) / 4)]; // how many there are depends on the machine
+    const url = `${h.url}/v1/generations/${id}/events?after=${attempt}-${from}&until=${attempt}-${to}`;
     const rows = (await curl(url, "-H", "Accept: application/x-ndjson")).body
       .trim()
       .split("\n")
       .map((line) => JSON.parse(line))
       .filter((row) => row.type === "delta");
-    assert.equal(rows.at(-1).position, `${attempt}-${last - 20}`);
+    assert.equal(rows.at(-1).position, `${attempt}-${to}`);
     const pieces = rows.map((row) => row.text).join("");
     assert.equal(pieces, LONG.slice(rows[0].offset, rows[0].offset + pieces.length));
   });
@@ -357,11 +359,15 @@ describe("clients", { skip: missing() }, () => {
   test("client_channel_two_generations_on_one_connection", bounded, async () => {
     const name = `room${Date.now()}`;
     const seen = [];
+    let isOpen;
+    const opened = new Promise((resolve) => (isOpen = resolve));
     const room = watchChannel(`${h.url}/v1/channels/${name}/events`, {
       ...quick,
+      onState: (state) => state === "open" && isOpen(),
       onGeneration: (one) => seen.push(one.id),
       onDone: () => [...room.generations.values()].filter((one) => one.ended).length === 2 && room.close(),
     });
+    await opened; // what is over before that is not shown
     const a = await post(h.url, TEXT, { rate: 300, channel: name });
     const b = await post(h.url, LONG, { rate: 1000, channel: name });
     await room.finished;
@@ -374,20 +380,23 @@ describe("clients", { skip: missing() }, () => {
   });
 });
 
+// Longer than a machine that is busy keeps a worker waiting: tries are counted.
+const LEASE = ["--lease-ms", "2s"];
+
 describe("fleet", { skip: missing() }, () => {
   /** @type {Harness} */
   let h;
   before(
     async () => {
-      h = await Harness.start({ brokers: 2, workers: 2, workerArgs: ["--lease-ms", "1s"] });
+      h = await Harness.start({ brokers: 2, workers: 2, workerArgs: LEASE });
     },
-    { timeout: 60000 },
+    bounded,
   );
   after(() => h?.stop());
 
   const quick = { retryMs: 1, maxRetryMs: 50 };
 
-  test("clients_hopping_between_brokers_see_the_log", { timeout: 120000 }, async () => {
+  test("clients_hopping_between_brokers_see_the_log", bounded, async () => {
     const proxies = await Promise.all(
       Array.from({ length: 4 }, (_, i) => CuttingProxy.start(h.brokers[i % 2].url, h.brokers[(i + 1) % 2].url)),
     );
@@ -409,28 +418,27 @@ describe("fleet", { skip: missing() }, () => {
     }
   });
 
-  test("worker_killed_another_goes_on_one_end", { timeout: 120000 }, async () => {
+  test("worker_killed_another_goes_on_one_end", bounded, async () => {
     const { id } = await post(h.url, LONG, { rate: 60, on_crash: "restart" });
     const ends = [];
-    let killed = false;
+    let killed = null;
     const gen = watch(`${h.url}/v1/generations/${id}/events`, {
       ...quick,
       onText: (text) => {
         if (killed || text.length < 100) return;
-        killed = true;
-        for (const worker of h.workers) worker.stop("SIGKILL"); // whichever has it
-        h.worker(["--lease-ms", "1s"]);
+        killed = Promise.all(h.workers.map((worker) => worker.stop("SIGKILL"))).then(() => h.worker(LEASE)); // all of them
       },
       onEvent: (event) => event.type === "done" && ends.push(event.position),
     });
     await gen.finished;
     assert.ok(killed);
+    await killed;
     assert.equal(gen.text, LONG);
     assert.deepEqual([gen.state, ends.length, gen.transcript.tries], ["done", 1, 2]);
     assert.equal((await ended(h.url, id)).text, LONG);
   });
 
-  test("broker_drained_clients_go_to_the_other", { timeout: 120000 }, async () => {
+  test("broker_drained_clients_go_to_the_other", bounded, async () => {
     const leaving = await h.broker();
     const proxy = await CuttingProxy.start(leaving.url, h.brokers[1].url);
     try {

@@ -10,7 +10,7 @@ const run = promisify(execFile);
 const TYPES = ["created", "start", "delta", "tool_call", "note", "attempt", "gap", "status", "bye", "done"];
 
 async function byCurl(url) {
-  const args = ["-sS", "-N", "--max-time", "30", "-H", "Accept: text/event-stream", url];
+  const args = ["-sS", "-N", "--max-time", "120", "-H", "Accept: text/event-stream", url];
   const { stdout } = await run("curl", args, { maxBuffer: 1 << 24 });
   const events = [];
   for (const block of stdout.split("\n\n")) {

@@ -14,7 +14,7 @@ import { fold, readAll } from "./readers.mjs";
 
 const run = promisify(execFile);
 const TEXT = "Sealed on the way — «every» word of it. ".repeat(5).trim();
-const bounded = { timeout: 60000 };
+const bounded = { timeout: 180000 };
 
 /** redis-server cannot be told to take any free port, so one is asked for and given back. */
 async function freePort() {

@@ -11,10 +11,12 @@ import { Harness, ended, missing } from "../clients/harness.mjs";
 import { ModelServer, beginStream, formats } from "./model-server.mjs";
 
 const run = promisify(execFile);
-const bounded = { timeout: 60000 };
-const WAIT_MS = 30000; // bounds a hang, not a measurement
-const TEXT = "The quick 🦊 jumps over 13 lazy dogs — «naïve» café. ".repeat(8).trim();
-const LEASE = ["--lease-ms", "1s"];
+const bounded = { timeout: 180000 };
+const WAIT_MS = 60000; // bounds a hang, not a measurement
+// Seconds long at every rate below, so that a test which is kept waiting still meets it in the middle; and leases that
+// a busy machine does not let run out, since attempts are counted.
+const TEXT = "The quick 🦊 jumps over 13 lazy dogs — «naïve» café. ".repeat(24).trim();
+const LEASE = ["--lease-ms", "2s"];
 
 const redis = async (h, ...args) => {
   const { stdout } = await run("redis-cli", ["-s", h.redisUrl.slice("unix://".length), ...args], { timeout: 10000 });
@@ -333,7 +335,7 @@ describe("takeover of a recorded answer", { skip: missing() }, () => {
     await assertWhole(h, id, reader);
     assert.equal(reader.of("attempt").length, 1);
     assert.equal(reader.said, TEXT.length);
-    assert.equal(await metric(one, "tokencast_worker_fenced_total"), 1);
+    await until(() => metric(one, "tokencast_worker_fenced_total"), "fenced worker");
     await Promise.all([one, ...rest].map((worker) => worker.stop()));
   });
 
@@ -341,8 +343,8 @@ describe("takeover of a recorded answer", { skip: missing() }, () => {
     const first = await startWorker(h, LEASE);
     const asked = await Promise.all(Array.from({ length: 20 }, () => ask(h, replay(60))));
     await Promise.all(asked.map(({ reader }) => reader.reaches(60)));
-    const rest = [await startWorker(h, [...LEASE, "--slots", "12"]), await startWorker(h, [...LEASE, "--slots", "12"])];
     await first.stop("SIGKILL");
+    const rest = await Promise.all([1, 2].map(() => startWorker(h, [...LEASE, "--slots", "12"])));
     for (const { id, reader } of asked) {
       await assertWhole(h, id, reader);
       assert.equal(reader.of("attempt").length, 1);
@@ -354,7 +356,7 @@ describe("takeover of a recorded answer", { skip: missing() }, () => {
 
   test("trimmed_log_begins_anew", bounded, async () => {
     const { id, reader } = await killed(replay(60));
-    await redis(h, "XTRIM", `tc:{${id}}:log`, "MAXLEN", "=", "10");
+    await redis(h, "XTRIM", `tc:{${id}}:log`, "MAXLEN", "=", "2");
     const second = await startWorker(h, LEASE);
     await until(() => reader.of("attempt").length === 1, "attempt");
     assert.equal(reader.of("attempt")[0].mode, "restart");
@@ -369,7 +371,7 @@ describe("takeover of a recorded answer", { skip: missing() }, () => {
     await reader.reaches(60);
     await redis(h, "CONFIG", "SET", "maxmemory", "1");
     await until(() => metric(worker, "tokencast_worker_refused_total"), "refusal");
-    await sleep(2500); // several leases
+    await sleep(5000); // several leases
     await redis(h, "CONFIG", "SET", "maxmemory", "0");
     await assertWhole(h, id, reader);
     assert.deepEqual(reader.of("attempt"), [], "nobody else was needed");
@@ -578,11 +580,11 @@ describe("worker and model server", { skip: missing() }, () => {
     first.child.kill("SIGCONT");
     const hungUp = server.of("silent")[0].closed.then(() => true);
     assert.ok(await Promise.race([hungUp, sleep(WAIT_MS, false, { ref: false })]), "the connection stays open");
-    assert.equal(await metric(first, "tokencast_worker_fenced_total"), 1);
+    await until(() => metric(first, "tokencast_worker_fenced_total"), "fenced worker");
     await Promise.all([first.stop(), second.stop()]);
   });
 
-  test("redis_hangs_the_model_waits_and_the_text_is_whole", { timeout: 120000 }, async () => {
+  test("redis_hangs_the_model_waits_and_the_text_is_whole", { timeout: 300000 }, async () => {
     const worker = await startWorker(h, args("--lease-ms", "60s", "--buffer-bytes", "64k"));
     const { id, reader } = await ask(h, { model: "big" });
     await reader.reaches(64 << 10);

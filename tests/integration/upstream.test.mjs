@@ -20,7 +20,8 @@ import { fold, foldCalls, readAll } from "./readers.mjs";
 const FIXTURES = fileURLToPath(new URL("../fixtures/", import.meta.url));
 const TEXT = "The quick brown fox — «jumps» over 13 lazy dogs. Über alles, naïve café. ".repeat(4).trim();
 const KEY = "sk-test-4711-not-to-be-seen";
-const bounded = { timeout: 60000 };
+const bounded = { timeout: 180000 };
+const HANG_MS = 60000; // not a measurement
 
 const providerArgs = (provider, upstream, ...more) => [
   ...["--provider", provider, "--upstream", upstream, "--model", "unnamed"],
@@ -42,6 +43,10 @@ async function ask(h, request) {
 /** Asks, reads with every client, and returns what they all saw; they must agree. */
 async function askAndRead(h, request) {
   const { id, url } = await ask(h, request);
+  return readAndAgree(id, url);
+}
+
+async function readAndAgree(id, url) {
   const lists = await readAll(url);
   const seen = Object.entries(lists).map(([name, events]) => ({ name, ...fold(events) }));
   for (const { name, ...one } of seen) {
@@ -206,6 +211,8 @@ for (const provider of ["openai", "anthropic"]) {
     let h;
     let server;
     let dir;
+    let hear;
+    const heard = new Promise((resolve) => (hear = resolve));
     const once429 = async (response, seen) => {
       if (seen.count === 1) {
         response.writeHead(429, { "content-type": "application/json", "retry-after": "1" });
@@ -221,7 +228,7 @@ for (const provider of ["openai", "anthropic"]) {
     const reset = async (response) => {
       beginStream(response);
       response.write(format.begin + format.piece("Half an ans"));
-      await sleep(100); // a reset throws away what the reader has not taken yet
+      await heard; // a reset throws away what the reader has not taken yet
       response.socket.resetAndDestroy();
     };
     const endless = async (response) => {
@@ -255,6 +262,15 @@ for (const provider of ["openai", "anthropic"]) {
       if (dir) await rm(dir, { recursive: true });
     });
 
+    /** Some of its text is in the log. */
+    async function begun(id) {
+      const deadline = Date.now() + HANG_MS;
+      while (!(await (await fetch(`${h.url}/v1/generations/${id}`)).json()).text) {
+        assert.ok(Date.now() < deadline, `no text\n${h.logs()}`);
+        await sleep(10);
+      }
+    }
+
     for (const [vendor, name, calls] of RECORDED[provider]) {
       test(`recording_${vendor}_${name}_same_at_every_client`, bounded, async () => {
         assertRecording(await askAndRead(h, { model: `${vendor}/${name}` }), calls);
@@ -281,7 +297,11 @@ for (const provider of ["openai", "anthropic"]) {
     });
 
     test(`reset_in_the_stream_${provider}_one_error_one_done`, bounded, async () => {
-      const said = await askAndRead(h, { model: "reset" });
+      const { id, url } = await ask(h, { model: "reset" });
+      const reading = readAndAgree(id, url);
+      await begun(id);
+      hear();
+      const said = await reading;
       assert.deepEqual(said.text, { 0: "Half an ans" });
       assert.deepEqual([said.errors.length, said.dones[0].reason], [1, "error"]);
       assert.equal(server.of("reset").length, 1, "what has begun to speak is not asked twice");
@@ -292,16 +312,12 @@ for (const provider of ["openai", "anthropic"]) {
       test(`cancel_${provider}_${model}_closes_the_upstream`, bounded, async (t) => {
         const { id, url } = await ask(h, { model });
         const reading = readAll(url);
-        const deadline = Date.now() + 20000;
-        while (!(await (await fetch(`${h.url}/v1/generations/${id}`)).json()).text) {
-          assert.ok(Date.now() < deadline, `no text\n${h.logs()}`);
-          await sleep(10);
-        }
+        await begun(id);
         const [asked] = server.of(model);
         const began = performance.now();
         const cancelled = await fetch(`${h.url}/v1/generations/${id}/cancel`, { method: "POST" });
         assert.ok(cancelled.ok, `${cancelled.status}`);
-        const closed = await Promise.race([asked.closed, sleep(5000, Infinity, { ref: false })]);
+        const closed = await Promise.race([asked.closed, sleep(HANG_MS, Infinity, { ref: false })]);
         assert.notEqual(closed, Infinity, "the upstream is still connected");
         t.diagnostic(`cancel to close: ${(closed - began).toFixed(1)} ms`);
         for (const [name, events] of Object.entries(await reading)) {

@@ -7,7 +7,7 @@ import { Harness, ended, missing, post } from "../clients/harness.mjs";
 import { Sentinels, until } from "./redis-servers.mjs";
 
 const TEXT = Array.from({ length: 500 }, (_, i) => `word${i}`).join(" ");
-const bounded = { timeout: 120000 };
+const bounded = { timeout: 240000 };
 
 describe("redis sentinel", { skip: missing() }, () => {
   /** @type {Sentinels} */
@@ -54,7 +54,7 @@ describe("redis sentinel", { skip: missing() }, () => {
   const promoted = () => until(async () => (await redis.replica.do("role")).startsWith("master"), "promotion");
 
   test("sentinel_master_killed_in_mid_stream_whole", bounded, async () => {
-    const watched = await start(4, 70);
+    const watched = await start(4, 40);
     await redis.master.kill();
     await promoted();
     await assertWhole(watched);
@@ -62,7 +62,7 @@ describe("redis sentinel", { skip: missing() }, () => {
   });
 
   test("sentinel_failover_away_from_a_living_master_whole", bounded, async () => {
-    const watched = await start(4, 70);
+    const watched = await start(4, 40);
     await redis.sentinels[0].do("sentinel", "failover", "mymaster");
     await promoted();
     await assertWhole(watched);

@@ -9,7 +9,7 @@ import path from "node:path";
 import { promisify } from "node:util";
 
 const run = promisify(execFile);
-const PATIENCE_MS = 30000; // bounds a hang, not a measurement
+const PATIENCE_MS = 60000; // bounds a hang, not a measurement
 
 export const sleep = (ms) => new Promise((wake) => setTimeout(wake, ms));
 
@@ -64,7 +64,7 @@ class Server {
   /** One command by redis-cli; the answer as text. */
   async do(...words) {
     const at = [...this.cli, "-h", "127.0.0.1", "-p", `${this.port}`];
-    const { stdout } = await run("redis-cli", [...at, ...words.map(String)], { timeout: 10000 });
+    const { stdout } = await run("redis-cli", [...at, ...words.map(String)], { timeout: 30000 });
     return stdout.trim();
   }
 
@@ -141,12 +141,12 @@ export class Cluster extends Servers {
     const made = await new Cluster().init("cluster", tls);
     try {
       const ports = await freePorts(6, 10000);
-      const args = ["--cluster-enabled", "yes", "--cluster-node-timeout", "1500", "--repl-diskless-sync-delay", "0"];
+      const args = ["--cluster-enabled", "yes", "--cluster-node-timeout", "3000", "--repl-diskless-sync-delay", "0"];
       for (const port of ports) await made.serve(port, args);
       for (const server of made.servers) await server.up();
       const addresses = ports.map((port) => `127.0.0.1:${port}`);
       const how = ["--cluster-replicas", "1", "--cluster-yes"];
-      await run("redis-cli", [...made.cli, "--cluster", "create", ...addresses, ...how], { timeout: 60000 });
+      await run("redis-cli", [...made.cli, "--cluster", "create", ...addresses, ...how], { timeout: 120000 });
       await made.settled();
       made.url = `${made.scheme}+cluster://${addresses.slice(0, 3).join(",")}`;
     } catch (error) {
@@ -232,7 +232,7 @@ export class Sentinels extends Servers {
       await until(() => replicates(made.replica), "replication");
       const lines = [
         `sentinel monitor mymaster 127.0.0.1 ${first} 2`,
-        "sentinel down-after-milliseconds mymaster 1000",
+        "sentinel down-after-milliseconds mymaster 2000",
         "sentinel failover-timeout mymaster 5000",
       ];
       made.sentinels = [];
