@@ -6,12 +6,12 @@ import { after, before, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 
 import { Harness, missing, post } from "../clients/harness.mjs";
+import { bounded } from "../lib/wait.mjs";
 import { startMock } from "../clients/mock-broker.mjs";
 import { CHROMIUM, launch } from "./chromium.mjs";
 
 const OUT = fileURLToPath(new URL("../out/", import.meta.url));
 const LONG = Array.from({ length: 300 }, (_, i) => `word${i}`).join(" ");
-const bounded = { timeout: 180000 };
 const skip = !existsSync(CHROMIUM) ? `${CHROMIUM} is not there` : process.env.TC_MOCK ? false : missing();
 
 describe("page", { skip }, () => {

@@ -8,10 +8,10 @@ import { after, before, describe, test } from "node:test";
 import { LLMock } from "@copilotkit/aimock";
 
 import { Harness, missing } from "../clients/harness.mjs";
+import { bounded } from "../lib/wait.mjs";
 import { launch } from "./chromium.mjs";
 
 const TEXT = "The quick brown fox — «jumps» over 13 lazy dogs. Über alles, naïve café, 日本語.";
-const bounded = { timeout: 180000 };
 
 async function mockLlm() {
   const require = createRequire(import.meta.url);

@@ -3,10 +3,10 @@ import assert from "node:assert/strict";
 import { readFileSync, readdirSync } from "node:fs";
 import { describe, test } from "node:test";
 
+import { unpack } from "../lib/msgpack.mjs";
 import { judge } from "./checker.mjs";
 import { Pen, SPOILS, begun, control, edit, gapOf, randomClient, randomLog, row, whole } from "./histories.mjs";
 import { Log, judgeLog } from "./log.mjs";
-import { decode } from "./msgpack.mjs";
 import { Random } from "./random.mjs";
 
 const fox = () => begun().delta("The").delta(" quick").delta(" brown").delta(" fox").done();
@@ -276,7 +276,7 @@ test("messagepack_reads_the_golden_entries", () => {
   const files = readdirSync(folder).filter((name) => name.endsWith(".mp"));
   assert.ok(files.length > 10);
   for (const name of files) {
-    const value = decode(readFileSync(new URL(name, folder)));
+    const value = unpack(readFileSync(new URL(name, folder)));
     const wanted = JSON.parse(readFileSync(new URL(name.replace(/mp$/, "json"), folder), "utf8"));
     for (const [key, field] of Object.entries(wanted))
       assert.deepEqual(value[key] ?? defaultOf(key), field, `${name}: ${key}`);

@@ -2,7 +2,7 @@
 // end, records all that it got, and is judged afterwards. Its habits come from its own seeded generator.
 import http from "node:http";
 
-import { sleep } from "./program.mjs";
+import { sleep } from "../lib/wait.mjs";
 
 const QUIET_MS = 8000; // heartbeats come every second: a connection without a byte for so long is left
 

@@ -7,27 +7,23 @@ import path from "node:path";
 import { describe, test } from "node:test";
 
 import { ended, missing, post } from "../clients/harness.mjs";
+import { metric, readyz } from "../lib/metrics.mjs";
+import { Redis } from "../lib/redis.mjs";
+import { bounded, sleep, until } from "../lib/wait.mjs";
 import {
   Raw,
-  Redis,
   addresses,
   allEnded,
   cpu,
   firstFree,
   limit,
   many,
-  metric,
-  metrics,
-  readyz,
-  sleep,
   under,
-  until,
   withEnvironment,
   within,
   words,
 } from "./faults-lib2.mjs";
 
-const bounded = { timeout: 240000 };
 const SHORT = ["--lease-ms", "1s", "--linger", "200ms"];
 
 describe("faults of brokers", { skip: missing(), concurrency: false }, () => {
@@ -120,7 +116,7 @@ describe("faults of brokers", { skip: missing(), concurrency: false }, () => {
         const broker = await start(() => h.broker(["--heartbeat", "200ms", "--sweep", "100ms", ...lease]));
         const workers = [];
         for (let i = 0; i < 2; i++) workers.push(await start(() => h.worker([...lease, "--settle", "1s"])));
-        const redis = await Redis.connect(h.redisUrl);
+        const redis = await Redis.open(h.redisUrl);
         const text = words(800);
         // Half a second between two pieces: the stream shows its heartbeats, and leases are renewed while it is quiet.
         const slow = await post(broker.url, words(12), { rate: 2, on_abandon: { cancel_after_ms: 60000 } });
@@ -147,14 +143,14 @@ describe("faults of brokers", { skip: missing(), concurrency: false }, () => {
         readers[1].whole(words(12));
         assert.ok(readers[1].beats > 3, `heartbeats: ${readers[1].beats}`);
         for (const reader of readers) assert.equal(reader.counts.attempt, undefined, "nobody took it over");
-        const times = (await redis.log(id)).filter((e) => e.type === "delta").map((e) => e.at / 1e6);
+        const times = (await redis.entries(id)).filter((e) => e.type === "delta").map((e) => e.at / 1e6);
         const jumps = times.map((at, i) => (i ? at - times[i - 1] : 0));
         assert.ok(jumps.some((s) => s > 3000) && jumps.some((s) => s < -6000), "the clocks did jump");
         let taken = 0;
         for (const worker of workers) {
-          const values = await metrics(worker);
-          assert.equal(values['tokencast_worker_jobs_taken_total{how="claimed"}'] ?? 0, 0);
-          taken += values['tokencast_worker_jobs_taken_total{how="new"}'] ?? 0;
+          const of = (how) => metric(worker, "tokencast_worker_jobs_taken_total", `how="${how}"`);
+          assert.equal(await of("claimed"), 0);
+          taken += await of("new");
           assert.equal(await metric(worker, "tokencast_worker_fenced_total"), 0);
           assert.equal(await metric(worker, "tokencast_worker_redis_timeouts_total"), 0);
         }
@@ -245,14 +241,14 @@ describe("faults of brokers", { skip: missing(), concurrency: false }, () => {
       },
       async (h) => {
         const [first, second] = h.brokers;
-        const redis = await Redis.connect(h.redisUrl);
+        const redis = await Redis.open(h.redisUrl);
         const policy = { rate: 10, on_abandon: { cancel_after_ms: 1000 } };
         const viewed = await post(first.url, words(2000), policy);
         const left = await post(first.url, words(2000), policy);
         const stays = h.read(first.url, viewed.id);
         const readers = [first, second].map((broker) => h.read(broker.url, left.id, { follow: false }));
         await until(under([stays, ...readers], 5), "text at every reader");
-        const viewers = () => redis.command("ZCOUNT", `tc:{${left.id}}:viewers`, Date.now(), "+inf");
+        const viewers = () => redis.do("ZCOUNT", `tc:{${left.id}}:viewers`, Date.now(), "+inf");
         await until(async () => (await viewers()) === 2, "both brokers' leases");
 
         readers[0].leave();
@@ -260,13 +256,13 @@ describe("faults of brokers", { skip: missing(), concurrency: false }, () => {
         await sleep(2500);
         const grown = readers[1].text.length;
         await until(() => readers[1].text.length > grown, "text for the one that is left");
-        const score = (await redis.command("ZRANGE", `tc:{${left.id}}:viewers`, 0, -1, "WITHSCORES")).at(-1);
+        const score = (await redis.do("ZRANGE", `tc:{${left.id}}:viewers`, 0, -1, "WITHSCORES")).at(-1);
         second.child.kill("SIGKILL");
         await second.gone;
 
         const cancelled = await ended(first.url, left.id);
         assert.equal(cancelled.state, "cancelled");
-        const log = await redis.log(left.id);
+        const log = await redis.entries(left.id);
         const done = log.at(-1);
         assert.equal(done.type, "done");
         assert.equal(done.reason, "cancelled");
@@ -305,7 +301,7 @@ describe("faults of brokers", { skip: missing(), concurrency: false }, () => {
   test("fault_30_same_key_at_two_brokers_at_once_one_generation", bounded, () =>
     within({ brokers: 2, workers: 2, brokerArgs: ["--loops", "2"], workerArgs: ["--settle", "0"] }, async (h) => {
       const [first, second] = h.brokers;
-      const redis = await Redis.connect(h.redisUrl);
+      const redis = await Redis.open(h.redisUrl);
       const text = words(30);
       const ids = new Set();
       for (let round = 0; round < 15; round++) {
@@ -319,16 +315,16 @@ describe("faults of brokers", { skip: missing(), concurrency: false }, () => {
       assert.equal(ids.size, 15);
       for (const id of ids) {
         assert.equal((await ended(first.url, id)).text, text);
-        const log = await redis.log(id);
+        const log = await redis.entries(id);
         const count = (type) => log.filter((e) => e.type === type).length;
         assert.deepEqual(["created", "fence", "start", "attempt", "done"].map(count), [1, 1, 1, 0, 1]);
-        assert.equal(await redis.command("XLEN", `tc:{${id}}:log`), log.length);
+        assert.equal(await redis.do("XLEN", `tc:{${id}}:log`), log.length);
       }
       let started = 0;
       for (const broker of h.brokers)
         started += await metric(broker, "tokencast_broker_generations_started_total", 'how="new"');
       assert.equal(started, 15, "each counted once as new");
-      const announced = () => redis.command("XRANGE", "tc:chan:{room}:log", "-", "+");
+      const announced = () => redis.do("XRANGE", "tc:chan:{room}:log", "-", "+");
       await until(async () => (await announced()).length >= 15, "announcements");
       assert.equal((await announced()).length, 15, "each announced once");
       const other = await fetch(`${first.url}/v1/generations`, {
@@ -363,10 +359,10 @@ describe("faults of brokers", { skip: missing(), concurrency: false }, () => {
 
   test("fault_30_duplicate_of_a_job_does_not_hold_up_the_right_one", bounded, () =>
     within({ workers: 0 }, async (h) => {
-      const redis = await Redis.connect(h.redisUrl);
+      const redis = await Redis.open(h.redisUrl);
       const { id } = await post(h.url, words(10), { rate: 500 });
-      const second = String(await redis.command("XADD", "tc:jobs", "*", "gen", id));
-      await redis.command("HSET", `tc:{${id}}:meta`, "job", second); // whose HSETNX came first is the job
+      const second = String(await redis.do("XADD", "tc:jobs", "*", "gen", id));
+      await redis.do("HSET", `tc:{${id}}:meta`, "job", second); // whose HSETNX came first is the job
       const reader = h.read(h.url, id);
       h.workers.push(await h.worker(["--lease-ms", "60s"]));
       await allEnded([reader], 40000); // not only when the lease is over

@@ -4,24 +4,23 @@ import { fileURLToPath } from "node:url";
 import { describe, test } from "node:test";
 
 import { ended, missing, post } from "../clients/harness.mjs";
+import { metric } from "../lib/metrics.mjs";
+import { pack } from "../lib/msgpack.mjs";
+import { Redis } from "../lib/redis.mjs";
+import { bounded, until } from "../lib/wait.mjs";
 import {
   Reader,
-  Redis,
   allEnded,
   cpu,
   exchange,
   many,
-  metric,
-  pack,
   rss,
   run,
   under,
-  until,
   within,
   words,
 } from "./faults-lib2.mjs";
 
-const bounded = { timeout: 240000 };
 const INSIDE = process.env.TC_INSIDE_NAMESPACE === "1";
 const MIB = 1 << 20;
 
@@ -57,7 +56,7 @@ function outside() {
   test("fault_17_reader_that_stops_reading_bound_holds", bounded, () =>
     within({ brokerArgs: ["--loops", "1", "--lag-bytes", "64k", "--lag-events", "512"] }, async (h) => {
       const [broker] = h.brokers;
-      const redis = await Redis.connect(h.redisUrl);
+      const redis = await Redis.open(h.redisUrl);
       const text = words(100000);
       const each = 20;
       const { id } = await post(h.url, text, { rate: 16000 });
@@ -96,7 +95,7 @@ function outside() {
       for (const reader of [...slow.merge, ...slow.close]) reader.whole(text);
       for (const reader of slow.close)
         assert.ok(reader.byes.length > 0 && reader.byes.every((bye) => bye.reason === "overflow"));
-      const log = (await redis.log(id)).filter((e) => e.type !== "fence");
+      const log = (await redis.entries(id)).filter((e) => e.type !== "fence");
       for (const reader of slow.drop) {
         assert.equal(reader.broken, null);
         assert.ok(reader.gaps.length > 0 && reader.dones.length === 1);
@@ -299,7 +298,7 @@ function outside() {
   test("fault_21_garbage_in_a_log_is_skipped_and_counted", bounded, () =>
     within({ workers: 0, brokerArgs: ["--loops", "1", "--sweep", "100ms"] }, async (h) => {
       const [broker] = h.brokers;
-      const redis = await Redis.connect(h.redisUrl);
+      const redis = await Redis.open(h.redisUrl);
       const now = () => Date.now() * 1000;
       const NIL = Buffer.from([0xc0]);
       const deep = (first, n) => Buffer.concat([Buffer.alloc(n, first), NIL]);
@@ -332,11 +331,11 @@ function outside() {
         let text = "";
         const add = async (e) => {
           const position = `${seq === 1 ? 0 : 5}-${seq++}`;
-          await redis.command("XADD", log, position, "e", e);
-          if (bell) await redis.command("PUBLISH", `tc:{${id}}:bell`, Buffer.concat([Buffer.from(`${position} `), e]));
+          await redis.do("XADD", log, position, "e", e);
+          if (bell) await redis.do("PUBLISH", `tc:{${id}}:bell`, Buffer.concat([Buffer.from(`${position} `), e]));
         };
         await add(pack({ type: "created", at: now(), model: "m" }));
-        await redis.command("XADD", log, "5-0", "e", pack({ type: "fence", writer: "w" }));
+        await redis.do("XADD", log, "5-0", "e", pack({ type: "fence", writer: "w" }));
         await add(pack({ type: "start", at: now(), model: "m", provider: "p" }));
         const rest = async () => {
           for (const [i, [, bytes]] of garbage.entries()) {
@@ -345,12 +344,12 @@ function outside() {
             await add(pack({ type: "delta", at: now(), text: piece, offset: text.length }));
             text += piece;
           }
-          await redis.command("XADD", log, `5-${seq++}`, "something", "without e");
+          await redis.do("XADD", log, `5-${seq++}`, "something", "without e");
           if (bell) {
             const junks = ["", " ", "x", "1-", "99999999999999999999-1 x", "5-3", "5-999 \xc1", "\0\0\0\0", "5-4 \x81"];
             for (const junk of junks)
-              await redis.command("PUBLISH", `tc:{${id}}:bell`, junk);
-            await redis.command("PUBLISH", `tc:{${id}}:bell`, Buffer.alloc(3 * MIB, 0x91));
+              await redis.do("PUBLISH", `tc:{${id}}:bell`, junk);
+            await redis.do("PUBLISH", `tc:{${id}}:bell`, Buffer.alloc(3 * MIB, 0x91));
           }
           await add(pack({ type: "hologram", at: now(), depth: 3, nested: { a: [1, { b: null }] } }));
           await add(pack({ type: "delta", at: now(), text: "end", offset: text.length, future: { of: ["fields"] } }));
@@ -400,11 +399,11 @@ function outside() {
       const abort = new AbortController();
       const room = await fetch(`${h.url}/v1/channels/lobby/events`, { signal: abort.signal });
       assert.equal(room.status, 200);
-      for (const [, bytes] of garbage) await redis.command("XADD", "tc:chan:{lobby}:log", "*", "e", bytes);
-      await redis.command("XADD", "tc:chan:{lobby}:log", "*", "f", "no e");
+      for (const [, bytes] of garbage) await redis.do("XADD", "tc:chan:{lobby}:log", "*", "e", bytes);
+      await redis.do("XADD", "tc:chan:{lobby}:log", "*", "f", "no e");
       for (const generation of ["", "no/such", "x".repeat(65), "nobody", 7]) {
         const bytes = pack({ type: "generation", generation, model: "m" });
-        await redis.command("XADD", "tc:chan:{lobby}:log", "*", "e", bytes);
+        await redis.do("XADD", "tc:chan:{lobby}:log", "*", "e", bytes);
       }
       const { id } = await post(h.url, "not written by anybody", { channel: "lobby" });
       let seen = "";

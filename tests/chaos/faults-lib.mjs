@@ -12,19 +12,9 @@ import { test } from "node:test";
 
 import { comparePositions, watch } from "../../broker/web/client.js";
 import { Harness, ended, missing, post } from "../clients/harness.mjs";
-
-export const sleep = (ms) => new Promise((wake) => setTimeout(wake, ms));
-
-/** Waits until `find()` is truthy; a hang fails with `what`. */
-export async function until(find, what, ms = 60000) {
-  const deadline = Date.now() + ms;
-  for (;;) {
-    const found = await find();
-    if (found) return found;
-    if (Date.now() > deadline) throw new Error(`no ${typeof what === "function" ? what() : what} within ${ms} ms`);
-    await sleep(15);
-  }
-}
+import { freePort } from "../lib/ports.mjs";
+import { once, withRedis } from "../lib/redis.mjs";
+import { HANG_MS, sleep, until } from "../lib/wait.mjs";
 
 /** A text of n pieces of which no two are alike, some beyond ASCII. */
 export function words(n, mark = "w") {
@@ -34,53 +24,6 @@ export function words(n, mark = "w") {
 }
 
 // ---- Redis
-
-/** RESP2, bulk strings as buffers; {value, next} or null while it is not whole. */
-function parseReply(bytes, at) {
-  const end = bytes.indexOf("\r\n", at);
-  if (end < 0) return null;
-  const line = bytes.toString("utf8", at + 1, end);
-  const type = String.fromCharCode(bytes[at]);
-  let next = end + 2;
-  if (type === "+") return { value: line, next };
-  if (type === "-") return { value: new Error(line), next };
-  if (type === ":") return { value: Number(line), next };
-  const count = Number(line);
-  if (count < 0) return { value: null, next };
-  if (type === "$") {
-    if (bytes.length < next + count + 2) return null;
-    return { value: bytes.subarray(next, next + count), next: next + count + 2 };
-  }
-  const value = [];
-  for (let i = 0; i < count; i++) {
-    const one = parseReply(bytes, next);
-    if (!one) return null;
-    value.push(one.value);
-    next = one.next;
-  }
-  return { value, next };
-}
-
-function command(args) {
-  const parts = args.map((arg) => (Buffer.isBuffer(arg) ? arg : Buffer.from(String(arg))));
-  const out = [Buffer.from(`*${parts.length}\r\n`)];
-  for (const part of parts) out.push(Buffer.from(`$${part.length}\r\n`), part, Buffer.from("\r\n"));
-  return Buffer.concat(out);
-}
-
-const readable = (reply) => {
-  if (Buffer.isBuffer(reply)) return reply.toString("utf8");
-  return Array.isArray(reply) ? reply.map(readable) : reply;
-};
-
-/** A free port, asked from the kernel. */
-async function freePort() {
-  const server = net.createServer();
-  await new Promise((ready) => server.listen(0, "127.0.0.1", ready));
-  const { port } = server.address();
-  await new Promise((closed) => server.close(closed));
-  return port;
-}
 
 /** One redis-server in a folder of its own, by Unix socket, and by TCP too if `tcp`. */
 export class RedisServer {
@@ -126,35 +69,14 @@ export class RedisServer {
     clearTimeout(timer);
   }
 
-  /** One command on a connection of its own; bulk strings as buffers. */
-  raw(...args) {
-    return new Promise((resolve, reject) => {
-      const socket = net.connect(this.socket);
-      let bytes = Buffer.alloc(0);
-      socket.setTimeout(30000, () => socket.destroy(new Error(`no answer to ${args[0]}`)));
-      socket.on("connect", () => socket.write(command(args)));
-      socket.on("error", reject);
-      socket.on("close", () => reject(new Error(`no answer to ${args[0]}`)));
-      socket.on("data", (more) => {
-        bytes = Buffer.concat([bytes, more]);
-        const reply = parseReply(bytes, 0);
-        if (!reply) return;
-        socket.destroy();
-        if (reply.value instanceof Error) reject(reply.value);
-        else resolve(reply.value);
-      });
-    });
-  }
-
-  /** The same with strings. */
-  async call(...args) {
-    return readable(await this.raw(...args));
+  /** One command on a connection of its own. */
+  call(...words) {
+    return once(this.url, ...words);
   }
 
   /** The log of a generation: [{position, type, …}], fences too. */
-  async entries(id) {
-    const reply = await this.raw("XRANGE", `tc:{${id}}:log`, "-", "+");
-    return reply.map(([position, [, e]]) => ({ ...unpack(e), position: position.toString() }));
+  entries(id) {
+    return withRedis(this.url, (redis) => redis.entries(id));
   }
 
   /** Jobs that were taken and not acknowledged: [{job, consumer, idle, deliveries}]. */
@@ -168,67 +90,6 @@ export class RedisServer {
     await rm(this.dir, { recursive: true, force: true });
   }
 }
-
-// ---- MessagePack, as much of it as entries use
-
-class Unpacker {
-  at = 0;
-
-  constructor(bytes) {
-    this.bytes = bytes;
-  }
-
-  #uint(size) {
-    const from = this.at;
-    this.at += size;
-    return size === 8 ? Number(this.bytes.readBigUInt64BE(from)) : this.bytes.readUIntBE(from, size);
-  }
-
-  #int(size) {
-    const from = this.at;
-    this.at += size;
-    return size === 8 ? Number(this.bytes.readBigInt64BE(from)) : this.bytes.readIntBE(from, size);
-  }
-
-  #bytes(n, text) {
-    const from = this.at;
-    this.at += n;
-    return text ? this.bytes.toString("utf8", from, this.at) : this.bytes.subarray(from, this.at);
-  }
-
-  #list(n) {
-    return Array.from({ length: n }, () => this.value());
-  }
-
-  #map(n) {
-    return Object.fromEntries(Array.from({ length: n }, () => [this.value(), this.value()]));
-  }
-
-  value() {
-    const b = this.#uint(1);
-    if (b < 0x80) return b;
-    if (b < 0x90) return this.#map(b & 15);
-    if (b < 0xa0) return this.#list(b & 15);
-    if (b < 0xc0) return this.#bytes(b & 31, true);
-    if (b >= 0xe0) return b - 256;
-    if (b === 0xc0) return null;
-    if (b === 0xc2 || b === 0xc3) return b === 0xc3;
-    if (b >= 0xc4 && b <= 0xc6) return this.#bytes(this.#uint(1 << (b - 0xc4)), false);
-    if (b === 0xca || b === 0xcb) {
-      const size = b === 0xca ? 4 : 8;
-      this.at += size;
-      return size === 4 ? this.bytes.readFloatBE(this.at - 4) : this.bytes.readDoubleBE(this.at - 8);
-    }
-    if (b >= 0xcc && b <= 0xcf) return this.#uint(1 << (b - 0xcc));
-    if (b >= 0xd0 && b <= 0xd3) return this.#int(1 << (b - 0xd0));
-    if (b >= 0xd9 && b <= 0xdb) return this.#bytes(this.#uint(1 << (b - 0xd9)), true);
-    if (b === 0xdc || b === 0xdd) return this.#list(this.#uint(b === 0xdc ? 2 : 4));
-    if (b === 0xde || b === 0xdf) return this.#map(this.#uint(b === 0xde ? 2 : 4));
-    throw new Error(`MessagePack type ${b}`);
-  }
-}
-
-export const unpack = (bytes) => new Unpacker(bytes).value();
 
 // ---- a switch between programs and Redis
 
@@ -383,7 +244,7 @@ export class Recorder {
     return this.events.findLast((event) => event.id)?.id;
   }
 
-  until(find, what, ms) {
+  until(find, what, ms = HANG_MS) {
     return until(
       () => find(this) || (this.closed && Promise.reject(new Error(`the connection ended: ${this.tail()}`))),
       () => `${what} at ${this.tail()}`,
@@ -392,11 +253,10 @@ export class Recorder {
   }
 
   /** Waits for the end of the connection, which must come. */
-  async end(ms = 60000) {
+  async end() {
     await until(
       () => this.closed,
       () => `end at ${this.tail()}`,
-      ms,
     );
     return this;
   }
@@ -514,22 +374,6 @@ export function assertHonestEnd(recorder, codes) {
 }
 
 // ---- programs
-
-/** Reads /metrics: the sum of all samples of a name whose labels contain `labels`. */
-export async function metric(program, name, labels = "") {
-  const text = await (await fetch(`${program.ops}/metrics`)).text();
-  return text
-    .split("\n")
-    .filter((line) => (line.startsWith(`${name}{`) || line.startsWith(`${name} `)) && line.includes(labels))
-    .reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(" ") + 1)), 0);
-}
-
-/** The log lines of a program as objects. */
-export function logLines(program) {
-  const { log } = program;
-  const lines = log.slice(0, log.lastIndexOf("\n") + 1).split("\n"); // the last one may still be coming
-  return lines.filter((line) => line.startsWith("{")).map((line) => JSON.parse(line));
-}
 
 const LEASE = "2s"; // longer than a busy machine keeps a worker waiting: attempts are counted
 

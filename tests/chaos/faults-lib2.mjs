@@ -1,27 +1,14 @@
 // What the faults of clients and brokers need: a reader that keeps account of what it is told and comes back with its
-// position, raw sockets, Redis without a client library, MessagePack, and the numbers that /proc and /metrics hold.
+// position, raw sockets, and the numbers that /proc holds.
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { readFileSync, readdirSync } from "node:fs";
 import http from "node:http";
 import net from "node:net";
 
+import { comparePositions } from "../../broker/web/client.js";
 import { Harness } from "../clients/harness.mjs";
-
-export const HANG_MS = 60000; // bounds a hang, not a measurement
-
-export const sleep = (ms) => new Promise((wake) => setTimeout(wake, ms));
-
-/** Waits until `find()` is truthy (it may be async); a hang fails with `what`, which may be a function. */
-export async function until(find, what, limit = HANG_MS) {
-  const deadline = Date.now() + limit;
-  for (;;) {
-    const found = await find();
-    if (found) return found;
-    if (Date.now() > deadline) throw new Error(`does not come: ${typeof what === "function" ? what() : what}`);
-    await sleep(20);
-  }
-}
+import { HANG_MS, until } from "../lib/wait.mjs";
 
 /** Words that differ, so that a piece in a wrong place shows. */
 export const words = (n) => Array.from({ length: n }, (_, i) => `w${i} `).join("");
@@ -57,34 +44,6 @@ export async function within(options, body) {
 }
 
 // ---- numbers
-
-/** {name or name{labels}: value} of a program's /metrics. */
-export async function metrics(program) {
-  const text = await (await fetch(`${program.ops}/metrics`)).text();
-  const values = {};
-  for (const line of text.split("\n")) {
-    const at = line.lastIndexOf(" ");
-    if (line !== "" && !line.startsWith("#")) values[line.slice(0, at)] = Number(line.slice(at + 1));
-  }
-  return values;
-}
-
-/** One of them; `label` as in `policy="drop"`. Fails on a name that does not exist. */
-export async function metric(program, name, label) {
-  const values = await metrics(program);
-  const key = label ? `${name}{${label}}` : name;
-  assert.ok(key in values, `there is no metric ${key}: ${Object.keys(values).filter((k) => k.startsWith(name))}`);
-  return values[key];
-}
-
-export async function readyz(program) {
-  try {
-    const response = await fetch(`${program.ops}/readyz`);
-    return { status: response.status, text: await response.text() };
-  } catch (error) {
-    return { status: 0, text: String(error.cause ?? error) };
-  }
-}
 
 const status = (program, field) => {
   const text = readFileSync(`/proc/${program.child.pid}/status`, "utf8");
@@ -144,195 +103,7 @@ export function withEnvironment(variables, start) {
   }
 }
 
-// ---- Redis
-
-/** Commands to the harness's Redis over its Unix socket; replies in order. */
-export class Redis {
-  #socket;
-  #waiting = [];
-  #buffer = Buffer.alloc(0);
-
-  static async connect(url) {
-    const made = new Redis();
-    made.#socket = net.connect(url.replace(/^unix:\/\//, ""));
-    await new Promise((resolve, reject) => made.#socket.once("connect", resolve).once("error", reject));
-    made.#socket.on("data", (bytes) => {
-      made.#buffer = Buffer.concat([made.#buffer, bytes]);
-      made.#drain();
-    });
-    made.#socket.on("close", () => {
-      for (const { reject } of made.#waiting.splice(0)) reject(new Error("Redis has closed the connection"));
-    });
-    return made;
-  }
-
-  /** Strings and Buffers; resolves numbers, Buffers, null, and lists of them. */
-  command(...args) {
-    const parts = [Buffer.from(`*${args.length}\r\n`)];
-    for (const arg of args) {
-      const bytes = Buffer.isBuffer(arg) ? arg : Buffer.from(String(arg));
-      parts.push(Buffer.from(`$${bytes.length}\r\n`), bytes, Buffer.from("\r\n"));
-    }
-    return new Promise((resolve, reject) => {
-      this.#waiting.push({ resolve, reject });
-      this.#socket.write(Buffer.concat(parts));
-    });
-  }
-
-  #drain() {
-    for (;;) {
-      const reply = parseReply(this.#buffer, 0);
-      if (!reply) return;
-      this.#buffer = this.#buffer.subarray(reply.end);
-      const { resolve, reject } = this.#waiting.shift();
-      if (reply.value instanceof Error) reject(reply.value);
-      else resolve(reply.value);
-    }
-  }
-
-  /** A generation's log: [{position, type, …}], fences included. */
-  async log(id, prefix = "tc:") {
-    const entries = await this.command("XRANGE", `${prefix}{${id}}:log`, "-", "+");
-    return entries.map(([position, fields]) => {
-      return { position: String(position), ...unpack(fields[fields.findIndex((f) => String(f) === "e") + 1]) };
-    });
-  }
-
-  close() {
-    this.#socket.destroy();
-  }
-}
-
-/** {value, end}, or null while the reply is not whole. */
-function parseReply(buffer, at) {
-  const eol = buffer.indexOf("\r\n", at);
-  if (eol < 0) return null;
-  const line = buffer.toString("utf8", at + 1, eol);
-  let end = eol + 2;
-  switch (String.fromCharCode(buffer[at])) {
-    case "+":
-      return { value: line, end };
-    case "-":
-      return { value: new Error(line), end };
-    case ":":
-      return { value: Number(line), end };
-    case "$": {
-      const n = Number(line);
-      if (n < 0) return { value: null, end };
-      if (buffer.length < end + n + 2) return null;
-      return { value: Buffer.from(buffer.subarray(end, end + n)), end: end + n + 2 };
-    }
-    default: {
-      if (Number(line) < 0) return { value: null, end };
-      const list = [];
-      for (let i = 0; i < Number(line); i++) {
-        const item = parseReply(buffer, end);
-        if (!item) return null;
-        list.push(item.value);
-        end = item.end;
-      }
-      return { value: list, end };
-    }
-  }
-}
-
-// ---- MessagePack
-
-const u32 = (first, n) => Buffer.from([first, n >>> 24, (n >>> 16) & 255, (n >>> 8) & 255, n & 255]);
-
-/** Strings, integers, booleans, null, lists and objects. */
-export function pack(value) {
-  if (value === null || value === undefined) return Buffer.from([0xc0]);
-  if (typeof value === "boolean") return Buffer.from([value ? 0xc3 : 0xc2]);
-  if (typeof value === "number") {
-    const out = Buffer.alloc(9);
-    out[0] = Number.isInteger(value) ? 0xd3 : 0xcb;
-    if (out[0] === 0xd3) out.writeBigInt64BE(BigInt(value), 1);
-    else out.writeDoubleBE(value, 1);
-    return out;
-  }
-  if (typeof value === "string") {
-    const bytes = Buffer.from(value);
-    return Buffer.concat([u32(0xdb, bytes.length), bytes]);
-  }
-  if (Array.isArray(value)) return Buffer.concat([u32(0xdd, value.length), ...value.map(pack)]);
-  const fields = Object.entries(value);
-  return Buffer.concat([u32(0xdf, fields.length), ...fields.flatMap(([k, v]) => [pack(k), pack(v)])]);
-}
-
-/** The other way, for entries that the worker wrote. */
-export function unpack(bytes) {
-  let at = 0;
-  const uint = (n) => {
-    let value = 0;
-    for (let i = 0; i < n; i++) value = value * 256 + bytes[at++];
-    return value;
-  };
-  const text = (n) => bytes.toString("utf8", at, (at += n));
-  const list = (n) => Array.from({ length: n }, () => next());
-  const map = (n) => Object.fromEntries(Array.from({ length: n }, () => [next(), next()]));
-  const wide = (read, n) => {
-    const value = Number(read.call(bytes, at));
-    at += n;
-    return value;
-  };
-  function next() {
-    const b = bytes[at++];
-    if (b < 0x80) return b;
-    if (b < 0x90) return map(b & 15);
-    if (b < 0xa0) return list(b & 15);
-    if (b < 0xc0) return text(b & 31);
-    if (b >= 0xe0) return b - 256;
-    switch (b) {
-      case 0xc0:
-        return null;
-      case 0xc2:
-      case 0xc3:
-        return b === 0xc3;
-      case 0xca:
-        return wide(bytes.readFloatBE, 4);
-      case 0xcb:
-        return wide(bytes.readDoubleBE, 8);
-      case 0xcc:
-      case 0xcd:
-      case 0xce:
-      case 0xcf:
-        return uint(1 << (b - 0xcc));
-      case 0xd0:
-        return wide(bytes.readInt8, 1);
-      case 0xd1:
-        return wide(bytes.readInt16BE, 2);
-      case 0xd2:
-        return wide(bytes.readInt32BE, 4);
-      case 0xd3:
-        return wide(bytes.readBigInt64BE, 8);
-      case 0xc4:
-      case 0xc5:
-      case 0xc6:
-        return text(uint(1 << (b - 0xc4)));
-      case 0xd9:
-      case 0xda:
-      case 0xdb:
-        return text(uint(1 << (b - 0xd9)));
-      case 0xdc:
-      case 0xdd:
-        return list(uint(b === 0xdc ? 2 : 4));
-      case 0xde:
-      case 0xdf:
-        return map(uint(b === 0xde ? 2 : 4));
-      default:
-        throw new Error(`MessagePack: ${b}`);
-    }
-  }
-  return next();
-}
-
 // ---- readers
-
-const comparePositions = (a, b) => {
-  const [x, y] = [a, b].map((p) => p.split("-").map(BigInt));
-  return x[0] !== y[0] ? (x[0] < y[0] ? -1 : 1) : x[1] < y[1] ? -1 : x[1] > y[1] ? 1 : 0;
-};
 
 /**
  * A client of one generation over Server-Sent Events, on a connection of its own. It checks while it reads: positions

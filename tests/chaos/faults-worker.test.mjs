@@ -6,6 +6,8 @@ import { describe } from "node:test";
 
 import { ended } from "../clients/harness.mjs";
 import { ModelServer, beginStream, formats, sendTorn } from "../integration/model-server.mjs";
+import { logLines, metric } from "../lib/metrics.mjs";
+import { sleep, until } from "../lib/wait.mjs";
 import {
   assertHonestEnd,
   assertLog,
@@ -13,12 +15,8 @@ import {
   assertWhole,
   begin,
   fault,
-  logLines,
-  metric,
   noJobs,
   said,
-  sleep,
-  until,
   wave,
   words,
 } from "./faults-lib.mjs";

@@ -1,9 +1,8 @@
 // A process that the run started: its log in a file, its end by its own id.
 import { spawn } from "node:child_process";
 import { closeSync, openSync, readFileSync } from "node:fs";
-import net from "node:net";
 
-export const sleep = (ms) => new Promise((wake) => setTimeout(wake, ms));
+import { HANG_MS, sleep } from "../lib/wait.mjs";
 
 export class Program {
   exited = false;
@@ -32,7 +31,7 @@ export class Program {
   }
 
   /** Waits until `find(log)` is truthy. */
-  async until(find, what, ms = 20000) {
+  async until(find, what, ms = HANG_MS) {
     const deadline = Date.now() + ms;
     for (;;) {
       const found = find(this.log);
@@ -80,23 +79,4 @@ export function readyLine(log) {
     }
   }
   return null;
-}
-
-/** A free port; with `also`, one whose sum with that is free as well. */
-export async function freePort(also = 0) {
-  const listen = (port) =>
-    new Promise((resolve) => {
-      const server = net.createServer();
-      server.once("error", () => resolve(null));
-      server.listen(port, "127.0.0.1", () => resolve(server));
-    });
-  for (let tries = 0; tries < 200; tries++) {
-    const first = await listen(0);
-    const { port } = first.address();
-    const second = also && port + also < 65536 ? await listen(port + also) : null;
-    await new Promise((closed) => first.close(closed));
-    if (second) await new Promise((closed) => second.close(closed));
-    if (!also || second) return port;
-  }
-  throw new Error("no free port");
 }

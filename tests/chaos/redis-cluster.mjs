@@ -3,8 +3,10 @@ import { spawn } from "node:child_process";
 import { mkdirSync } from "node:fs";
 import path from "node:path";
 
-import { Program, freePort, sleep } from "./program.mjs";
-import { once } from "./resp.mjs";
+import { freePorts } from "../lib/ports.mjs";
+import { once, stream } from "../lib/redis.mjs";
+import { eventually, sleep } from "../lib/wait.mjs";
+import { Program } from "./program.mjs";
 
 const HOST = "127.0.0.1";
 const BUS = 10000; // a node's bus listens on its port plus this
@@ -55,12 +57,12 @@ export class RedisCluster {
   }
 
   async start() {
-    for (let i = 0; i < 6; i++) {
-      const node = { port: await freePort(BUS) };
+    for (const port of await freePorts(6, BUS)) {
+      const node = { port };
       this.nodes.push(node);
       this.#run(node);
     }
-    await this.#until(async () => {
+    await eventually(async () => {
       for (const { port } of this.nodes) await once({ port, host: HOST }, "PING");
       return true;
     }, "answer of every node");
@@ -74,18 +76,6 @@ export class RedisCluster {
 
   programs() {
     return this.nodes.map(({ program }) => program);
-  }
-
-  async #until(check, what, ms = 60000) {
-    const deadline = Date.now() + ms;
-    for (let last = null; ; await sleep(100)) {
-      try {
-        if (await check()) return;
-      } catch (error) {
-        last = error;
-      }
-      if (Date.now() > deadline) throw new Error(`cluster: no ${what}: ${last}`);
-    }
   }
 
   /** [{port, replicas}] of the masters, as some node that lives sees them. */
@@ -109,12 +99,12 @@ export class RedisCluster {
 
   /** Every node knows all slots, and every replica has its master. */
   async #whole() {
-    await this.#until(async () => {
+    await eventually(async () => {
       let replicas = 0;
       for (const { port } of this.nodes) {
-        const info = String(await once({ port, host: HOST }, "CLUSTER", "INFO"));
+        const info = await once({ port, host: HOST }, "CLUSTER", "INFO");
         if (!info.includes("cluster_state:ok") || !info.includes("cluster_slots_ok:16384")) return false;
-        if (String(await once({ port, host: HOST }, "INFO", "replication")).includes("master_link_status:up"))
+        if ((await once({ port, host: HOST }, "INFO", "replication")).includes("master_link_status:up"))
           replicas += 1;
       }
       const masters = await this.#masters();
@@ -128,11 +118,11 @@ export class RedisCluster {
     const node = this.nodes.find((one) => one.port === port);
     if (name === "redis-kill") {
       await node.program.end("SIGKILL");
-      await this.#until(async () => !(await this.#masters()).some((one) => one.port === port), "new master");
+      await eventually(async () => !(await this.#masters()).some((one) => one.port === port), "new master");
       this.#run(node);
     } else if (name === "redis-failover") {
       await once({ port: replicas[0], host: HOST }, "CLUSTER", "FAILOVER");
-      await this.#until(async () => (await this.#masters()).some((one) => one.port === replicas[0]), "new master");
+      await eventually(async () => (await this.#masters()).some((one) => one.port === replicas[0]), "new master");
     } else if (name === "redis-stop") {
       node.program.pause();
       await sleep(ms);
@@ -147,8 +137,7 @@ export class RedisCluster {
   async stream(key) {
     for (let port = this.nodes[0].port, hops = 0; ; hops++) {
       try {
-        const rows = await once({ port, host: HOST }, "XRANGE", key, "-", "+");
-        return rows.map(([id, fields]) => [String(id), fields[1]]);
+        return await stream({ port, host: HOST }, key);
       } catch (error) {
         const moved = /^MOVED [0-9]+ [^:]*:([0-9]+)$/.exec(error.message);
         if (!moved || hops > 3) throw error;

@@ -2,8 +2,10 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import path from "node:path";
 
-import { Program, freePort, sleep } from "./program.mjs";
-import { Resp, once } from "./resp.mjs";
+import { freePorts } from "../lib/ports.mjs";
+import { once, stream } from "../lib/redis.mjs";
+import { eventually, sleep } from "../lib/wait.mjs";
+import { Program } from "./program.mjs";
 
 const NAME = "mymaster";
 const HOST = "127.0.0.1";
@@ -46,13 +48,14 @@ export class RedisSentinel {
   }
 
   async start() {
-    for (let i = 0; i < 3; i++) {
-      this.servers.push({ port: await freePort(), of: i > 0 ? this.servers[0].port : null });
+    const [first, ...ports] = await freePorts(6);
+    for (const [i, port] of [first, ...ports.splice(0, 2)].entries()) {
+      this.servers.push({ port, of: i > 0 ? first : null });
       this.#server(i);
     }
-    await this.#until(() => this.#replicated(2), "replicas");
-    for (let i = 0; i < 3; i++) this.sentinels.push(this.#sentinel(await freePort(), this.servers[0].port));
-    await this.#until(async () => {
+    await eventually(() => this.#replicated(2), "replicas");
+    for (const port of ports) this.sentinels.push(this.#sentinel(port, first));
+    await eventually(async () => {
       for (const { port } of this.sentinels) await once({ port, host: HOST }, "SENTINEL", "CKQUORUM", NAME);
       return true;
     }, "quorum of sentinels");
@@ -61,18 +64,6 @@ export class RedisSentinel {
 
   programs() {
     return [...this.servers, ...this.sentinels].map(({ program }) => program);
-  }
-
-  async #until(check, what, ms = 60000) {
-    const deadline = Date.now() + ms;
-    for (let last = null; ; await sleep(100)) {
-      try {
-        if (await check()) return;
-      } catch (error) {
-        last = error;
-      }
-      if (Date.now() > deadline) throw new Error(`sentinel: no ${what}: ${last}`);
-    }
   }
 
   /** The port of the master, as the sentinels agree. */
@@ -90,12 +81,12 @@ export class RedisSentinel {
 
   async #replicated(count) {
     const port = await this.#master();
-    const info = String(await once({ port, host: HOST }, "INFO", "replication"));
+    const info = await once({ port, host: HOST }, "INFO", "replication");
     return info.includes("role:master") && (info.match(/state=online/g) ?? []).length >= count;
   }
 
   async #whole() {
-    await this.#until(() => this.#replicated(2), "master with two replicas");
+    await eventually(() => this.#replicated(2), "master with two replicas");
   }
 
   async fault(name, ms) {
@@ -103,12 +94,12 @@ export class RedisSentinel {
     const server = this.servers.find((one) => one.port === port);
     if (name === "redis-kill") {
       await server.program.end("SIGKILL");
-      await this.#until(async () => (await this.#master()) !== port, "new master");
+      await eventually(async () => (await this.#master()) !== port, "new master");
       server.of = await this.#master();
       this.#server(this.servers.indexOf(server));
     } else if (name === "redis-failover") {
       await once({ port: this.sentinels[0].port, host: HOST }, "SENTINEL", "FAILOVER", NAME);
-      await this.#until(async () => (await this.#master()) !== port, "new master");
+      await eventually(async () => (await this.#master()) !== port, "new master");
     } else if (name === "redis-stop") {
       server.program.pause();
       await sleep(ms);
@@ -121,12 +112,7 @@ export class RedisSentinel {
   }
 
   async stream(key) {
-    const redis = await Resp.connect({ port: await this.#master(), host: HOST });
-    try {
-      return (await redis.command("XRANGE", key, "-", "+")).map(([id, fields]) => [String(id), fields[1]]);
-    } finally {
-      redis.close();
-    }
+    return stream({ port: await this.#master(), host: HOST }, key);
   }
 
   async stop() {

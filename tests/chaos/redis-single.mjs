@@ -3,8 +3,9 @@
 import { mkdirSync } from "node:fs";
 import path from "node:path";
 
-import { Program, sleep } from "./program.mjs";
-import { Resp, once } from "./resp.mjs";
+import { once, stream } from "../lib/redis.mjs";
+import { eventually, sleep } from "../lib/wait.mjs";
+import { Program } from "./program.mjs";
 
 export class RedisSingle {
   faults = [
@@ -31,15 +32,9 @@ export class RedisSingle {
   }
 
   async #ready() {
-    const deadline = Date.now() + 30000;
-    for (;;) {
-      try {
-        if ((await once({ path: this.socket }, "PING")) === "PONG") return;
-      } catch (error) {
-        if (this.server.exited || Date.now() > deadline) throw error;
-      }
-      await sleep(50);
-    }
+    const answers = async () => this.server.exited || (await once(this.url, "PING")) === "PONG";
+    await eventually(answers, "answer of Redis");
+    if (this.server.exited) throw new Error(`Redis ended: ${this.server.log.slice(-2000)}`);
   }
 
   async start() {
@@ -63,18 +58,13 @@ export class RedisSingle {
       await sleep(ms);
       this.server.resume();
     } else {
-      await once({ path: this.socket }, "CLIENT", "KILL", "TYPE", name.split("-").at(-1), "SKIPME", "yes");
+      await once(this.url, "CLIENT", "KILL", "TYPE", name.split("-").at(-1), "SKIPME", "yes");
     }
   }
 
   /** [[id, entry bytes]] of a stream. */
-  async stream(key) {
-    const redis = await Resp.connect({ path: this.socket });
-    try {
-      return (await redis.command("XRANGE", key, "-", "+")).map(([id, fields]) => [String(id), fields[1]]);
-    } finally {
-      redis.close();
-    }
+  stream(key) {
+    return stream(this.url, key);
   }
 
   async stop() {

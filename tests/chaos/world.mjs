@@ -5,12 +5,13 @@ import { existsSync } from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 
+import { unpack } from "../lib/msgpack.mjs";
+import { sleep } from "../lib/wait.mjs";
 import { checkGap, checkSnapshot } from "./afterwards.mjs";
 import { judge } from "./checker.mjs";
 import { Client, RoomClient } from "./client.mjs";
 import { Log, judgeLog } from "./log.mjs";
-import { decode } from "./msgpack.mjs";
-import { Program, readyLine, sleep } from "./program.mjs";
+import { Program, readyLine } from "./program.mjs";
 import { generationsIn, historyOf } from "./room.mjs";
 import { generationSpec, readerSpec } from "./spec.mjs";
 
@@ -220,7 +221,7 @@ export class World {
     const rows = await this.redis.stream(`tc:{${gen}}:log`);
     return new Log(
       gen,
-      rows.map(([id, bytes]) => ({ id, event: decode(bytes) })),
+      rows.map(([id, bytes]) => ({ id, event: unpack(bytes) })),
     );
   }
 

@@ -8,9 +8,10 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 
+import { until } from "../lib/wait.mjs";
+
 const HERE = path.dirname(fileURLToPath(import.meta.url));
 export const BUILD = path.resolve(HERE, process.env.TC_BUILD ?? "../../build");
-const HANG_MS = 60000; // bounds a hang, not a measurement
 const END_MS = 45000; // longer than a worker's grace
 
 const bin = (name) => path.join(BUILD, "bin", name);
@@ -52,12 +53,12 @@ class Program {
 
   /** Waits until `find(log)` is truthy. */
   async until(find, what) {
-    const deadline = Date.now() + HANG_MS;
-    for (;;) {
-      const found = find(this.log);
-      if (found) return found;
-      if (this.exited || Date.now() > deadline) throw new Error(`${this.name}: no ${what}\n${this.log}`);
-      await new Promise((wake) => setTimeout(wake, 10));
+    const look = () => find(this.log) || (this.exited && Promise.reject(new Error(`ended without ${what}`)));
+    try {
+      return await until(look, what);
+    } catch (error) {
+      error.message = `${this.name}: ${error.message}\n${this.log}`;
+      throw error;
     }
   }
 
@@ -175,25 +176,30 @@ export class Harness {
 }
 
 /** Starts a generation by plain fetch; returns what the broker answered. */
-export async function post(url, text, { rate = 200, ...more } = {}, headers = {}) {
+export async function ask(url, request, headers = {}) {
   const response = await fetch(`${url}/v1/generations`, {
     method: "POST",
     headers: { "content-type": "application/json", ...headers },
-    body: JSON.stringify({ model: "replay", prompt: "x", options: { text, rate }, ...more }),
+    body: JSON.stringify({ prompt: "x", ...request }),
   });
   if (response.status !== 202) throw new Error(`POST: ${response.status} ${await response.text()}`);
   return response.json();
 }
 
+/** One that the replay provider says. */
+export function post(url, text, { rate = 200, ...more } = {}, headers = {}) {
+  return ask(url, { model: "replay", options: { text, rate }, ...more }, headers);
+}
+
 /** The snapshot, once the generation has ended. */
 export async function ended(url, id) {
-  const deadline = Date.now() + HANG_MS;
-  for (;;) {
-    const snapshot = await (await fetch(`${url}/v1/generations/${id}`)).json();
-    if (["done", "failed", "cancelled"].includes(snapshot.state)) return snapshot;
-    if (Date.now() > deadline) throw new Error(`generation ${id} does not end: ${JSON.stringify(snapshot)}`);
-    await new Promise((wake) => setTimeout(wake, 25));
-  }
+  let snapshot;
+  const over = async () => {
+    snapshot = await (await fetch(`${url}/v1/generations/${id}`)).json();
+    return ["done", "failed", "cancelled"].includes(snapshot.state);
+  };
+  await until(over, () => `end of ${id}: ${JSON.stringify(snapshot)}`);
+  return snapshot;
 }
 
 /**

@@ -11,11 +11,12 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 
 import { BUILD, Harness, missing } from "../clients/harness.mjs";
+import { once } from "../lib/redis.mjs";
+import { bounded, until } from "../lib/wait.mjs";
 
 const run = promisify(execFile);
 const ROOT = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "../..");
 const PYTHON = "/usr/bin/python3";
-const bounded = { timeout: 180000 };
 
 const read = (file) => readFile(path.join(ROOT, file), "utf8");
 
@@ -187,13 +188,7 @@ async function follow(url, each = () => {}) {
 
 /** The queue is empty once a worker has acknowledged its job. */
 async function untilAcknowledged(h) {
-  const deadline = Date.now() + 60000;
-  for (;;) {
-    const { stdout } = await run("redis-cli", ["-s", h.redisUrl.slice("unix://".length), "XLEN", "tc:jobs"]);
-    if (stdout.trim() === "0") return;
-    assert.ok(Date.now() < deadline, `the job was not acknowledged: ${stdout}`);
-    await new Promise((wake) => setTimeout(wake, 50));
-  }
+  await until(async () => (await once(h.redisUrl, "XLEN", "tc:jobs")) === 0, "acknowledged job");
 }
 
 describe("python_worker", { skip: missing() }, () => {

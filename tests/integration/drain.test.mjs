@@ -10,12 +10,13 @@ import { after, before, describe, test } from "node:test";
 
 import { watch } from "../../broker/web/client.js";
 import { BUILD, Harness, missing, post } from "../clients/harness.mjs";
-import { Log, Reader, Redis, metric, until } from "./log.mjs";
+import { metric } from "../lib/metrics.mjs";
+import { Redis } from "../lib/redis.mjs";
+import { bounded, sleep, until } from "../lib/wait.mjs";
+import { Log, Reader } from "./log.mjs";
 
-const bounded = { timeout: 180000 };
 const ARGS = ["--sweep", "200ms", "--heartbeat", "300ms", "--loops", "1"];
 const TEXT = Array.from({ length: 80 }, (_, i) => `word${i} `).join("");
-const sleep = (ms) => new Promise((wake) => setTimeout(wake, ms));
 
 describe("drain", { skip: missing() }, () => {
   /** @type {Harness} */
@@ -146,7 +147,7 @@ describe("drain", { skip: missing() }, () => {
     socket.write(`GET /v1/generations/${log.id}/events HTTP/1.1\r\nHost: x\r\n\r\n`);
     await once(socket, "readable");
     for (let i = 0; i < 40; i++) await log.text(`1-${i + 4}`, "x".repeat(500000));
-    await until(async () => (await metric(broker.ops, "tokencast_broker_blocked_sends_total")) > 0, "blocked");
+    await until(async () => (await metric(broker, "tokencast_broker_blocked_sends_total")) > 0, "blocked");
     broker.child.kill("SIGTERM");
     await broker.gone;
     assert.equal(broker.status.code, 0);
@@ -176,7 +177,7 @@ describe("drain", { skip: missing() }, () => {
     assert.equal(text, TEXT);
     await until(() => seen.state === "done", "the client module's end");
     assert.equal(seen.text, TEXT);
-    assert.ok((await metric(broker.ops, "tokencast_broker_byes_total", 'reason="age"')) >= 4);
+    assert.ok((await metric(broker, "tokencast_broker_byes_total", 'reason="age"')) >= 4);
     const bare = await Reader.open(events(broker, { id }), { accept: "text/plain" });
     await bare.over;
     assert.deepEqual([bare.body, bare.end], [TEXT, "clean"]);
@@ -215,7 +216,7 @@ describe("drain", { skip: missing() }, () => {
         socket.on("error", () => {}).on("data", () => {});
         sockets.push(socket);
       }
-      const refused = () => metric(broker.ops, "tokencast_broker_connections_refused_total", "descriptors");
+      const refused = () => metric(broker, "tokencast_broker_connections_refused_total", "descriptors");
       await until(async () => (await refused()) > 0, "refusals");
       const spent = await cpuSeconds(broker.child.pid);
       const since = performance.now();
@@ -247,7 +248,7 @@ describe("drain", { skip: missing() }, () => {
     const response = await fetch(`${broker.url}/v1/generations/gen_long`);
     assert.equal(response.status, 503);
     assert.equal(response.headers.get("retry-after"), "1");
-    assert.ok((await metric(broker.ops, "tokencast_broker_connections_refused_total", "memory")) >= 1);
+    assert.ok((await metric(broker, "tokencast_broker_connections_refused_total", "memory")) >= 1);
     assert.equal((await fetch(`${broker.ops}/livez`)).status, 200);
     await broker.stop();
   });

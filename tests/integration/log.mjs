@@ -1,101 +1,8 @@
-// A worker's and an administrator's hand on Redis: commands over its Unix socket, entries as MessagePack, and a raw
-// reader of streams that notes what came and how it ended.
+// A worker's hand on a log, and a raw reader of streams that notes what came and how it ended.
 import http from "node:http";
-import net from "node:net";
 
-const WAIT_MS = 60000; // bounds a hang, not a measurement
-
-/** Reads one RESP value at `at`; {value, next} or null if it is not whole. Errors become Error objects. */
-function parse(bytes, at) {
-  const eol = bytes.indexOf("\r\n", at);
-  if (eol < 0) return null;
-  const text = bytes.toString("utf8", at + 1, eol);
-  const kind = String.fromCharCode(bytes[at]);
-  if (kind === "+") return { value: text, next: eol + 2 };
-  if (kind === "-") return { value: new Error(text), next: eol + 2 };
-  if (kind === ":") return { value: Number(text), next: eol + 2 };
-  const count = Number(text);
-  if (count < 0) return { value: null, next: eol + 2 };
-  if (kind === "$") {
-    if (bytes.length < eol + 2 + count + 2) return null;
-    return { value: bytes.toString("utf8", eol + 2, eol + 2 + count), next: eol + 2 + count + 2 };
-  }
-  const value = [];
-  let next = eol + 2;
-  for (let i = 0; i < count; i++) {
-    const item = parse(bytes, next);
-    if (!item) return null;
-    value.push(item.value);
-    next = item.next;
-  }
-  return { value, next };
-}
-
-export class Redis {
-  #socket;
-  #bytes = Buffer.alloc(0);
-  #waiting = [];
-
-  /** @param {string} url unix://path */
-  static async open(url) {
-    const made = new Redis();
-    made.#socket = net.connect(url.replace(/^unix:\/\//, ""));
-    made.#socket.on("data", (bytes) => made.#take(bytes));
-    made.#socket.on("error", () => {});
-    made.#socket.on("close", () => made.#waiting.splice(0).forEach(({ reject }) => reject(new Error("Redis closed"))));
-    await new Promise((resolve, reject) => made.#socket.once("connect", resolve).once("error", reject));
-    return made;
-  }
-
-  #take(bytes) {
-    this.#bytes = Buffer.concat([this.#bytes, bytes]);
-    for (;;) {
-      const found = this.#bytes.length > 0 ? parse(this.#bytes, 0) : null;
-      if (!found) return;
-      this.#bytes = this.#bytes.subarray(found.next);
-      const { resolve, reject } = this.#waiting.shift();
-      if (found.value instanceof Error) reject(found.value);
-      else resolve(found.value);
-    }
-  }
-
-  /** @param {...(string | number | Buffer)} args */
-  do(...args) {
-    const parts = [Buffer.from(`*${args.length}\r\n`)];
-    for (const arg of args) {
-      const bytes = Buffer.isBuffer(arg) ? arg : Buffer.from(String(arg));
-      parts.push(Buffer.from(`$${bytes.length}\r\n`), bytes, Buffer.from("\r\n"));
-    }
-    return new Promise((resolve, reject) => {
-      this.#waiting.push({ resolve, reject });
-      this.#socket.write(Buffer.concat(parts));
-    });
-  }
-
-  close() {
-    this.#socket.destroy();
-  }
-}
-
-/** MessagePack of a string, an integer from 0, a boolean, or a flat map of them. */
-export function pack(value) {
-  if (typeof value === "boolean") return Buffer.from([value ? 0xc3 : 0xc2]);
-  if (typeof value === "number") {
-    const out = Buffer.alloc(9);
-    out[0] = 0xcf;
-    out.writeBigUInt64BE(BigInt(value), 1);
-    return out;
-  }
-  if (typeof value === "string") {
-    const text = Buffer.from(value);
-    const head = Buffer.alloc(5);
-    head[0] = 0xdb;
-    head.writeUInt32BE(text.length, 1);
-    return Buffer.concat([head, text]);
-  }
-  const entries = Object.entries(value);
-  return Buffer.concat([Buffer.from([0x80 | entries.length]), ...entries.flatMap(([k, v]) => [pack(k), pack(v)])]);
-}
+import { pack } from "../lib/msgpack.mjs";
+import { until } from "../lib/wait.mjs";
 
 /** One generation's keys, written as a worker would. */
 export class Log {
@@ -135,16 +42,6 @@ export class Log {
 
   done(position, reason = "stop") {
     return this.add(position, { type: "done", reason });
-  }
-}
-
-export async function until(look, what) {
-  const deadline = Date.now() + WAIT_MS;
-  for (;;) {
-    const found = await look();
-    if (found) return found;
-    if (Date.now() > deadline) throw new Error(`not in time: ${typeof what === "function" ? what() : what}`);
-    await new Promise((wake) => setTimeout(wake, 10));
   }
 }
 
@@ -239,11 +136,4 @@ export class Reader {
   close() {
     this.#request.destroy();
   }
-}
-
-/** A metric's value, summed over its labels that contain `label`. */
-export async function metric(ops, name, label = "") {
-  const text = await (await fetch(`${ops}/metrics`)).text();
-  const rows = text.split("\n").filter((row) => row.startsWith(name) && /^[{ ]/.test(row.slice(name.length)));
-  return rows.filter((row) => row.includes(label)).reduce((sum, row) => sum + Number(row.split(" ").at(-1)), 0);
 }

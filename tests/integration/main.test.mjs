@@ -9,6 +9,7 @@ import { EventSource } from "eventsource";
 
 import { snapshot, startGeneration, watch, watchChannel } from "../../broker/web/client.js";
 import { CuttingProxy, Harness, ended, missing, post } from "../clients/harness.mjs";
+import { bounded } from "../lib/wait.mjs";
 
 const run = promisify(execFile);
 const TEXT = "The quick brown fox — «jumps» over 13 lazy dogs. \u{1F98A}\n\nÜber alles, naïve café.\n".repeat(3);
@@ -17,7 +18,6 @@ const STRIDE = process.env.TC_SANITIZED ? 9 : 1;
 const LONG = Array.from({ length: 400 }, (_, i) => `word${i} `)
   .join("")
   .trim();
-const bounded = { timeout: 180000 };
 
 /** curl without a progress meter: {status, headers, body}. */
 async function curl(url, ...args) {

@@ -5,8 +5,9 @@ import { execFileSync } from "node:child_process";
 import { after, before, describe, test } from "node:test";
 
 import { Harness, ended, missing, post } from "../clients/harness.mjs";
+import { logLines, metric, sample } from "../lib/metrics.mjs";
+import { bounded, until } from "../lib/wait.mjs";
 
-const bounded = { timeout: 180000 };
 const TEXT = "one two three four five six seven eight nine ten";
 const LONG = Array.from({ length: 2000 }, (_, i) => `word${i}`).join(" ");
 
@@ -14,31 +15,6 @@ const get = async (url, headers = {}) => {
   const response = await fetch(url, { headers });
   return { status: response.status, text: await response.text(), headers: response.headers };
 };
-
-/** The sum of a metric's samples; `labels` is what must stand in the braces. */
-function sample(text, name, labels = "") {
-  const rows = text.split("\n").filter((line) => line.startsWith(`${name}{`) || line.startsWith(`${name} `));
-  assert.ok(text.includes(`# TYPE ${name} `), `${name} is not among the metrics`);
-  return rows
-    .filter((line) => line.includes(labels))
-    .reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(" ") + 1)), 0);
-}
-
-/** Until `look` gives something true; bounds a hang only. */
-async function until(look, what) {
-  const deadline = Date.now() + 60000;
-  for (;;) {
-    const found = await look();
-    if (found) return found;
-    assert.ok(Date.now() < deadline, `no ${what}`);
-    await new Promise((wake) => setTimeout(wake, 50));
-  }
-}
-
-function jsonLines(log) {
-  const lines = log.slice(0, log.lastIndexOf("\n") + 1).split("\n"); // the last one may still be coming
-  return lines.filter((line) => line.startsWith("{")).map((line) => JSON.parse(line));
-}
 
 describe("operations", { skip: missing() }, () => {
   /** @type {Harness} */
@@ -66,7 +42,8 @@ describe("operations", { skip: missing() }, () => {
   });
 
   test("metrics_of_both_programs_pass_promtool_and_count_a_generation", bounded, async () => {
-    const before = await get(`${h.workers[0].ops}/metrics`);
+    const tokens = () => metric(h.workers[0], "tokencast_worker_output_tokens_total");
+    const before = await tokens();
     const { id } = await post(h.url, TEXT, { rate: 1000 });
     await get(`${h.url}/v1/generations/${id}/events`);
     await ended(h.url, id);
@@ -74,19 +51,16 @@ describe("operations", { skip: missing() }, () => {
       const { text } = await get(`${ops}/metrics`);
       execFileSync("promtool", ["check", "metrics"], { input: text, stdio: ["pipe", "pipe", "pipe"] });
     }
-    const tokens = (text) => sample(text, "tokencast_worker_output_tokens_total");
-    const said = async () => tokens((await get(`${h.workers[0].ops}/metrics`)).text) - tokens(before.text);
-    await until(async () => (await said()) >= 10, "ten tokens");
-    assert.equal(await said(), 10);
-    const broker = (await get(`${h.brokers[0].ops}/metrics`)).text;
-    assert.ok(sample(broker, "tokencast_broker_streams_opened_total") >= 1);
+    await until(async () => (await tokens()) >= before + 10, "ten tokens");
+    assert.equal(await tokens(), before + 10);
+    assert.ok((await metric(h.brokers[0], "tokencast_broker_streams_opened_total")) >= 1);
   });
 
   test("a_finished_generation_is_one_line_with_its_figures", bounded, async () => {
     const { id } = await post(h.url, TEXT, { rate: 1000 });
     await ended(h.url, id);
     const lines = await until(() => {
-      const found = jsonLines(h.workers[0].log).filter((line) => line.gen === id);
+      const found = logLines(h.workers[0]).filter((line) => line.gen === id);
       return found.length > 0 && found;
     }, "line of the generation");
     assert.equal(lines.length, 1);
@@ -97,7 +71,7 @@ describe("operations", { skip: missing() }, () => {
   });
 
   test("three_hundred_generations_at_once_on_one_worker", bounded, async () => {
-    const running = async () => sample((await get(`${h.workers[0].ops}/metrics`)).text, "tokencast_worker_generations", 'state="running"');
+    const running = () => metric(h.workers[0], "tokencast_worker_generations", 'state="running"');
     const ids = await Promise.all(Array.from({ length: 300 }, () => post(h.url, LONG, { rate: 2 }).then(({ id }) => id)));
     await until(async () => (await running()) === 300, "300 running");
     await Promise.all(ids.map((id) => fetch(`${h.url}/v1/generations/${id}/cancel`, { method: "POST" })));

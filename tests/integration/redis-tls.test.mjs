@@ -1,30 +1,19 @@
 // Broker and worker over TLS to a Redis that has no other way in; certificates are made for each run with openssl.
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { once } from "node:events";
 import { mkdtemp, rm } from "node:fs/promises";
-import net from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, before, describe, test } from "node:test";
 import { promisify } from "node:util";
 
 import { Harness, ended, missing, post } from "../clients/harness.mjs";
+import { freePort } from "../lib/ports.mjs";
+import { bounded } from "../lib/wait.mjs";
 import { fold, readAll } from "./readers.mjs";
 
 const run = promisify(execFile);
 const TEXT = "Sealed on the way — «every» word of it. ".repeat(5).trim();
-const bounded = { timeout: 180000 };
-
-/** redis-server cannot be told to take any free port, so one is asked for and given back. */
-async function freePort() {
-  const server = net.createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address();
-  server.close();
-  await once(server, "close");
-  return port;
-}
 
 describe("redis over TLS", { skip: missing() }, () => {
   let dir;

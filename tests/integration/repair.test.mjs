@@ -7,12 +7,14 @@ import { after, before, describe, test } from "node:test";
 import { EventSource } from "eventsource";
 
 import { Harness, missing } from "../clients/harness.mjs";
-import { Log, Reader, Redis, metric, pack, until } from "./log.mjs";
+import { metric } from "../lib/metrics.mjs";
+import { pack } from "../lib/msgpack.mjs";
+import { Redis } from "../lib/redis.mjs";
+import { bounded, sleep, until } from "../lib/wait.mjs";
+import { Log, Reader } from "./log.mjs";
 
-const bounded = { timeout: 180000 };
 const LEASE_MS = 1500;
 const ARGS = ["--lease-ms", `${LEASE_MS}`, "--sweep", "200ms", "--heartbeat", "300ms", "--linger", "1s", "--loops", "1"];
-const sleep = (ms) => new Promise((wake) => setTimeout(wake, ms));
 let serial = 0;
 
 describe("repair", { skip: missing() }, () => {
@@ -58,7 +60,7 @@ describe("repair", { skip: missing() }, () => {
     const log = await begun();
     const reader = await watched(log);
     await reader.wait(at("5-5"));
-    const found = () => metric(h.brokers[0].ops, "tokencast_broker_log_reads_found_total");
+    const found = () => metric(h.brokers[0], "tokencast_broker_log_reads_found_total");
     const before = await found();
     await log.text("5-6", "four ", { bell: false });
     await reader.wait(at("5-6"));
@@ -278,7 +280,7 @@ describe("repair", { skip: missing() }, () => {
     const reader = await Reader.open(url(log, "", patient));
     await reader.wait(at("5-5"));
     await rewrite(log, base);
-    const reads = () => metric(patient.ops, "tokencast_broker_log_reads_total");
+    const reads = () => metric(patient, "tokencast_broker_log_reads_total");
     const sweeps = await reads();
     await until(async () => (await reads()) > sweeps + 1, "looks");
     log.offset = 4;
@@ -394,7 +396,7 @@ describe("repair", { skip: missing() }, () => {
     const log = await begun();
     const reader = await watched(log);
     await reader.wait(at("5-5"));
-    const before = await metric(h.brokers[0].ops, "tokencast_broker_malformed_entries_total");
+    const before = await metric(h.brokers[0], "tokencast_broker_malformed_entries_total");
     const bombs = [
       Buffer.from("not msgpack"),
       Buffer.alloc(0),
@@ -414,7 +416,7 @@ describe("repair", { skip: missing() }, () => {
     assert.equal(reader.text, "one two three four");
     assert.equal(reader.of("martian")[0].data.colour, "green");
     assert.equal(reader.of("gap").length, 0);
-    assert.ok((await metric(h.brokers[0].ops, "tokencast_broker_malformed_entries_total")) >= before + 7);
+    assert.ok((await metric(h.brokers[0], "tokencast_broker_malformed_entries_total")) >= before + 7);
     const late = await watched(log);
     await late.over;
     assert.equal(late.text, "one two three four");

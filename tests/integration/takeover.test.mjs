@@ -1,37 +1,21 @@
 // Workers that die, freeze, are told to go or lose Redis in the middle of an answer. One client reads over one
 // connection the whole time; what it shows must be the whole answer, and what the log says, with one end.
 import assert from "node:assert/strict";
-import { execFile } from "node:child_process";
 import { createHash } from "node:crypto";
 import { after, afterEach, before, describe, test } from "node:test";
-import { setTimeout as sleep } from "node:timers/promises";
-import { promisify } from "node:util";
 
-import { Harness, ended, missing } from "../clients/harness.mjs";
+import { Harness, ask as start, ended, missing } from "../clients/harness.mjs";
+import { metric } from "../lib/metrics.mjs";
+import { once } from "../lib/redis.mjs";
+import { bounded, inTime, sleep, until } from "../lib/wait.mjs";
 import { ModelServer, beginStream, formats } from "./model-server.mjs";
 
-const run = promisify(execFile);
-const bounded = { timeout: 180000 };
-const WAIT_MS = 60000; // bounds a hang, not a measurement
 // Seconds long at every rate below, so that a test which is kept waiting still meets it in the middle; and leases that
 // a busy machine does not let run out, since attempts are counted.
 const TEXT = "The quick 🦊 jumps over 13 lazy dogs — «naïve» café. ".repeat(24).trim();
 const LEASE = ["--lease-ms", "2s"];
 
-const redis = async (h, ...args) => {
-  const { stdout } = await run("redis-cli", ["-s", h.redisUrl.slice("unix://".length), ...args], { timeout: 10000 });
-  return stdout.trim();
-};
-
-async function until(find, what) {
-  const deadline = Date.now() + WAIT_MS;
-  for (;;) {
-    const found = await find();
-    if (found) return found;
-    assert.ok(Date.now() < deadline, `no ${what}`);
-    await sleep(20);
-  }
-}
+const redis = (h, ...words) => once(h.redisUrl, ...words);
 
 /** Ends what a test that failed has left: its workers would take the next one's jobs. */
 let workers = [];
@@ -43,12 +27,6 @@ async function startWorker(h, args) {
 async function endWorkers() {
   await Promise.all(workers.map((worker) => worker.stop("SIGKILL")));
   workers = [];
-}
-
-async function metric(program, name) {
-  const text = await (await fetch(`${program.ops}/metrics`)).text();
-  const rows = text.split("\n").filter((row) => row.startsWith(`${name} `) || row.startsWith(`${name}{`));
-  return rows.reduce((sum, row) => sum + Number(row.split(" ").pop()), 0);
 }
 
 /**
@@ -129,13 +107,7 @@ class Reader {
 }
 
 async function ask(h, request) {
-  const response = await fetch(`${h.url}/v1/generations`, {
-    method: "POST",
-    headers: { "content-type": "application/json" },
-    body: JSON.stringify({ prompt: "Say it.", ...request }),
-  });
-  assert.equal(response.status, 202, await response.clone().text());
-  const { id } = await response.json();
+  const { id } = await start(h.url, request);
   return { id, reader: Reader.follow(h, id) };
 }
 
@@ -578,8 +550,7 @@ describe("worker and model server", { skip: missing() }, () => {
     const second = await startWorker(h, args(...LEASE));
     await assertWhole(h, id, reader);
     first.child.kill("SIGCONT");
-    const hungUp = server.of("silent")[0].closed.then(() => true);
-    assert.ok(await Promise.race([hungUp, sleep(WAIT_MS, false, { ref: false })]), "the connection stays open");
+    await inTime(server.of("silent")[0].closed, "end of the connection to its model");
     await until(() => metric(first, "tokencast_worker_fenced_total"), "fenced worker");
     await Promise.all([first.stop(), second.stop()]);
   });

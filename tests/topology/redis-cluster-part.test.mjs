@@ -5,7 +5,8 @@ import { afterEach, beforeEach, describe, test } from "node:test";
 
 import { watch } from "../../broker/web/client.js";
 import { Harness, ended, missing, post } from "../clients/harness.mjs";
-import { Cluster, until } from "./redis-servers.mjs";
+import { until } from "../lib/wait.mjs";
+import { Cluster } from "./redis-servers.mjs";
 
 const TEXT = Array.from({ length: 300 }, (_, i) => `word${i}`).join(" ");
 const bounded = { timeout: 120000 };

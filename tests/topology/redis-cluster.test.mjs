@@ -5,16 +5,11 @@ import { after, before, describe, test } from "node:test";
 
 import { watch } from "../../broker/web/client.js";
 import { Harness, ended, missing, post } from "../clients/harness.mjs";
-import { Cluster, sleep, until } from "./redis-servers.mjs";
+import { metric } from "../lib/metrics.mjs";
+import { bounded, sleep, until } from "../lib/wait.mjs";
+import { Cluster } from "./redis-servers.mjs";
 
 const TEXT = Array.from({ length: 500 }, (_, i) => `word${i}`).join(" ");
-const bounded = { timeout: 240000 };
-
-/** The sum of a broker's counter over its loops. */
-async function metric(broker, name) {
-  const text = await (await fetch(`${broker.ops}/metrics`)).text();
-  return text.split("\n").reduce((sum, line) => (line.startsWith(name) ? sum + Number(line.split(" ").at(-1)) : sum), 0);
-}
 
 describe("redis cluster", { skip: missing() }, () => {
   /** @type {Cluster} */
@@ -117,7 +112,7 @@ describe("redis cluster", { skip: missing() }, () => {
     const old = await cluster.owner(await cluster.slotOf("tc:jobs"));
     const replica = await cluster.replicaOf(old);
     await replica.do("cluster", "failover");
-    await until(async () => (await replica.do("role")).startsWith("master"), "promotion");
+    await until(() => replica.isMaster(), "promotion");
     await assertWhole(watched);
     await assertWhole(await start(3, 500));
   });

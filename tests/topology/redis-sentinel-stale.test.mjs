@@ -4,7 +4,8 @@ import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, test } from "node:test";
 
 import { Harness, ended, missing, post } from "../clients/harness.mjs";
-import { Sentinels, until } from "./redis-servers.mjs";
+import { until } from "../lib/wait.mjs";
+import { Sentinels } from "./redis-servers.mjs";
 
 const bounded = { timeout: 120000 };
 
@@ -40,7 +41,7 @@ describe("redis sentinel, a former master", { skip: missing() }, () => {
     const behind = await h.broker();
     h.brokers.push(behind);
     for (const server of [asleep, redis.master]) server.child.kill("SIGSTOP");
-    await until(async () => (await redis.replica.do("role")).startsWith("master"), "promotion");
+    await until(() => redis.replica.isMaster(), "promotion");
     h.redisUrl = redis.url;
     h.workers.push(await h.worker());
     const unavailable = (error) => assert.match(error.message, /^POST: 503/);
@@ -52,7 +53,7 @@ describe("redis sentinel, a former master", { skip: missing() }, () => {
     await until(async () => (await fetch(`${behind.ops}/readyz`)).status === 200, "its link to the former master");
     const doubted = await snapshot(behind, id);
     const held = fetch(`${behind.url}/v1/generations/${id}/events`);
-    assert.ok((await redis.master.do("role")).startsWith("master"), "it was demoted too soon to matter");
+    assert.ok(await redis.master.isMaster(), "it was demoted too soon to matter");
     assert.equal(doubted.status, 503, `${await doubted.text()}\n${h.logs()}`);
     assert.ok(Number(doubted.headers.get("retry-after")) > 0);
 

@@ -4,10 +4,10 @@ import { afterEach, beforeEach, describe, test } from "node:test";
 
 import { watch } from "../../broker/web/client.js";
 import { Harness, ended, missing, post } from "../clients/harness.mjs";
-import { Sentinels, until } from "./redis-servers.mjs";
+import { bounded, until } from "../lib/wait.mjs";
+import { Sentinels } from "./redis-servers.mjs";
 
 const TEXT = Array.from({ length: 500 }, (_, i) => `word${i}`).join(" ");
-const bounded = { timeout: 240000 };
 
 describe("redis sentinel", { skip: missing() }, () => {
   /** @type {Sentinels} */
@@ -51,7 +51,7 @@ describe("redis sentinel", { skip: missing() }, () => {
     }
   }
 
-  const promoted = () => until(async () => (await redis.replica.do("role")).startsWith("master"), "promotion");
+  const promoted = () => until(() => redis.replica.isMaster(), "promotion");
 
   test("sentinel_master_killed_in_mid_stream_whole", bounded, async () => {
     const watched = await start(4, 40);

@@ -1,58 +1,24 @@
 // Real Redis deployments of several servers on loopback: a Cluster, and a master with its replica and sentinels. Each
 // server has a directory and ports of its own and is ended by the process that was started here.
 import { execFile, spawn } from "node:child_process";
-import { once } from "node:events";
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
-import net from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { promisify } from "node:util";
 
+import { freePorts } from "../lib/ports.mjs";
+import { once } from "../lib/redis.mjs";
+import { eventually, until } from "../lib/wait.mjs";
+
 const run = promisify(execFile);
-const PATIENCE_MS = 60000; // bounds a hang, not a measurement
-
-export const sleep = (ms) => new Promise((wake) => setTimeout(wake, ms));
-
-/** Waits until `look()` resolves to something truthy, and gives it. */
-export async function until(look, what) {
-  const deadline = Date.now() + PATIENCE_MS;
-  for (;;) {
-    const found = await look();
-    if (found) return found;
-    if (Date.now() > deadline) throw new Error(`never: ${what}`);
-    await sleep(50);
-  }
-}
-
-async function hold(port) {
-  const server = net.createServer().listen(port, "127.0.0.1");
-  await once(server, "listening");
-  return server;
-}
-
-/** Ports that the kernel says are free, and so is `port + apart` where a second one follows from the first. */
-async function freePorts(count, apart = 0) {
-  const ports = [];
-  const held = [];
-  while (ports.length < count) {
-    const first = await hold(0);
-    held.push(first);
-    const { port } = first.address();
-    const second = apart === 0 || (port + apart < 65536 && (await hold(port + apart).catch(() => null)));
-    if (!second) continue;
-    if (apart) held.push(second);
-    ports.push(port);
-  }
-  await Promise.all(held.map((server) => new Promise((closed) => server.close(closed))));
-  return ports;
-}
 
 class Server {
   log = "";
 
-  constructor(dir, port, args, cli = []) {
+  /** `ca`: the file that its certificate is checked with, if it speaks TLS. */
+  constructor(dir, port, args, ca) {
     this.port = port;
-    this.cli = cli;
+    this.ca = ca;
     this.child = spawn("redis-server", args, { cwd: dir, stdio: ["ignore", "pipe", "pipe"] });
     this.gone = new Promise((resolve) => {
       this.child.on("exit", resolve);
@@ -61,11 +27,9 @@ class Server {
     for (const out of [this.child.stdout, this.child.stderr]) out.on("data", (text) => (this.log += text));
   }
 
-  /** One command by redis-cli; the answer as text. */
-  async do(...words) {
-    const at = [...this.cli, "-h", "127.0.0.1", "-p", `${this.port}`];
-    const { stdout } = await run("redis-cli", [...at, ...words.map(String)], { timeout: 30000 });
-    return stdout.trim();
+  /** One command. */
+  do(...words) {
+    return once({ host: "127.0.0.1", port: this.port, ca: this.ca }, ...words);
   }
 
   /** One section of INFO as an object. */
@@ -75,7 +39,11 @@ class Server {
   }
 
   async up() {
-    await until(() => this.do("ping").then((said) => said === "PONG", () => false), `${this.port} up\n${this.log}`);
+    await eventually(async () => (await this.do("ping")) === "PONG", `${this.port} up\n${this.log}`);
+  }
+
+  async isMaster() {
+    return (await this.do("role"))[0] === "master";
   }
 
   async kill(signal = "SIGKILL") {
@@ -91,7 +59,6 @@ class Servers {
   /** `tls`: {ca, cert, key}, paths of files; then the servers speak nothing else. */
   async init(name, tls) {
     this.tls = tls ?? null;
-    this.cli = tls ? ["--tls", "--cacert", tls.ca] : [];
     this.scheme = tls ? "rediss" : "redis";
     this.dir = await mkdtemp(path.join(tmpdir(), `tc-${name}-`));
     return this;
@@ -101,7 +68,7 @@ class Servers {
     const dir = path.join(this.dir, `${port}`);
     await mkdir(dir, { recursive: true });
     const plain = [...this.#listen(port).flatMap(([word, value]) => [`--${word}`, value]), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", dir];
-    return this.#add(new Server(dir, port, [...plain, ...args], this.cli));
+    return this.#add(new Server(dir, port, [...plain, ...args], this.tls?.ca));
   }
 
   /** What makes a server or a sentinel listen, and speak to its like. */
@@ -119,7 +86,7 @@ class Servers {
     await mkdir(dir, { recursive: true });
     const file = path.join(dir, "sentinel.conf");
     await writeFile(file, [...this.#listen(port).map((words) => words.join(" ")), "bind 127.0.0.1", `dir ${dir}`, ...lines, ""].join("\n"));
-    return this.#add(new Server(dir, port, [file, "--sentinel"], this.cli));
+    return this.#add(new Server(dir, port, [file, "--sentinel"], this.tls?.ca));
   }
 
   #add(server) {
@@ -146,7 +113,8 @@ export class Cluster extends Servers {
       for (const server of made.servers) await server.up();
       const addresses = ports.map((port) => `127.0.0.1:${port}`);
       const how = ["--cluster-replicas", "1", "--cluster-yes"];
-      await run("redis-cli", [...made.cli, "--cluster", "create", ...addresses, ...how], { timeout: 120000 });
+      const cli = tls ? ["--tls", "--cacert", tls.ca] : [];
+      await run("redis-cli", [...cli, "--cluster", "create", ...addresses, ...how], { timeout: 120000 });
       await made.settled();
       made.url = `${made.scheme}+cluster://${addresses.slice(0, 3).join(",")}`;
     } catch (error) {
@@ -160,7 +128,7 @@ export class Cluster extends Servers {
   async settled() {
     for (const server of this.#living) {
       await until(async () => (await server.do("cluster", "info")).includes("cluster_state:ok"), "cluster ok");
-      await until(async () => (await server.do("role")).startsWith("master") || replicates(server), "replication");
+      await until(async () => (await server.isMaster()) || replicates(server), "replication");
     }
   }
 
@@ -170,18 +138,18 @@ export class Cluster extends Servers {
 
   /** The master of a slot, by CLUSTER SLOTS. */
   async owner(slot) {
-    const rows = JSON.parse(await this.#living[0].do("--json", "cluster", "slots"));
+    const rows = await this.#living[0].do("cluster", "slots");
     const row = rows.find(([first, last]) => slot >= first && slot <= last);
     return this.servers.find((server) => server.port === row[2][1]);
   }
 
-  async slotOf(key) {
-    return Number(await this.#living[0].do("cluster", "keyslot", key));
+  slotOf(key) {
+    return this.#living[0].do("cluster", "keyslot", key);
   }
 
   async masters() {
     const found = [];
-    for (const server of this.#living) if ((await server.do("role")).startsWith("master")) found.push(server);
+    for (const server of this.#living) if (await server.isMaster()) found.push(server);
     return found;
   }
 
@@ -202,16 +170,16 @@ export class Cluster extends Servers {
     for (const server of masters) id.set(server, await server.do("cluster", "myid"));
     await to.do("cluster", "setslot", slot, "importing", id.get(from));
     await from.do("cluster", "setslot", slot, "migrating", id.get(to));
-    let keys = (await from.do("cluster", "getkeysinslot", slot, "1000")).split("\n").filter(Boolean);
+    const left = () => from.do("cluster", "getkeysinslot", slot, 1000);
+    let keys = await left();
     await between();
     while (keys.length > 0) {
       for (const key of keys) {
         // What the first of two tries may have left behind is older than what is here.
-        const said = await from.do("migrate", "127.0.0.1", to.port, key, 0, 5000, "replace");
-        if (!/^(OK|NOKEY)$/.test(said)) throw new Error(`migrate ${key}: ${said}`);
+        await from.do("migrate", "127.0.0.1", to.port, key, 0, 5000, "replace");
       }
       await between();
-      keys = (await from.do("cluster", "getkeysinslot", slot, "1000")).split("\n").filter(Boolean);
+      keys = await left();
     }
     for (const server of [to, from, ...masters.filter((other) => other !== to && other !== from)])
       await server.do("cluster", "setslot", slot, "node", id.get(to));
@@ -241,7 +209,8 @@ export class Sentinels extends Servers {
       for (const sentinel of made.sentinels)
         await until(async () => {
           const said = await sentinel.do("sentinel", "master", "mymaster");
-          return /num-slaves\n1\n/.test(said) && /num-other-sentinels\n2\n/.test(said);
+          const of = (name) => said[said.indexOf(name) + 1];
+          return of("num-slaves") === "1" && of("num-other-sentinels") === "2";
         }, "the sentinels know each other");
       made.url = `${made.scheme}+sentinel://${ports.map((port) => `127.0.0.1:${port}`).join(",")}/mymaster`;
     } catch (error) {

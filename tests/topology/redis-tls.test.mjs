@@ -9,7 +9,8 @@ import { promisify } from "node:util";
 
 import { watch } from "../../broker/web/client.js";
 import { Harness, ended, missing, post } from "../clients/harness.mjs";
-import { Cluster, Sentinels, until } from "./redis-servers.mjs";
+import { until } from "../lib/wait.mjs";
+import { Cluster, Sentinels } from "./redis-servers.mjs";
 
 const run = promisify(execFile);
 const TEXT = Array.from({ length: 400 }, (_, i) => `word${i}`).join(" ");

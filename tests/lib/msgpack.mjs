@@ -1,7 +1,29 @@
-// Reads MessagePack, which is what entries of a log hold. Numbers beyond 2^53 come as BigInt, unknown types throw.
+// MessagePack, as much of it as entries of a log hold.
 
-/** @param {Buffer} bytes one whole value */
-export function decode(bytes) {
+const head = (tag, n) => Buffer.from([tag, n >>> 24, (n >>> 16) & 255, (n >>> 8) & 255, n & 255]);
+
+/** Strings, numbers, booleans, null, lists and objects; lengths always take four bytes. */
+export function pack(value) {
+  if (value === null || value === undefined) return Buffer.from([0xc0]);
+  if (typeof value === "boolean") return Buffer.from([value ? 0xc3 : 0xc2]);
+  if (typeof value === "number") {
+    const out = Buffer.alloc(9);
+    out[0] = Number.isInteger(value) ? 0xd3 : 0xcb;
+    if (out[0] === 0xd3) out.writeBigInt64BE(BigInt(value), 1);
+    else out.writeDoubleBE(value, 1);
+    return out;
+  }
+  if (typeof value === "string") {
+    const bytes = Buffer.from(value);
+    return Buffer.concat([head(0xdb, bytes.length), bytes]);
+  }
+  if (Array.isArray(value)) return Buffer.concat([head(0xdd, value.length), ...value.map(pack)]);
+  const fields = Object.entries(value);
+  return Buffer.concat([head(0xdf, fields.length), ...fields.flatMap(([k, v]) => [pack(k), pack(v)])]);
+}
+
+/** @param {Buffer} bytes one whole value; numbers beyond 2^53 come as BigInt, unknown types throw */
+export function unpack(bytes) {
   const reader = new Reader(bytes);
   const value = reader.value();
   if (reader.at !== bytes.length) throw new Error(`MessagePack: ${bytes.length - reader.at} bytes too many`);
