@@ -125,7 +125,7 @@ static void dispatch(struct checker *c) {
     if (c->fault == CHECKER_none && c->has_data) {
         if (c->done)
             checker_fail(c, CHECKER_after_done);
-        else if (c->has_id)
+        else if (c->has_id && c->type != CHECKER_GAP) /* a lost branch takes the position with it */
             on_event(c);
         else
             on_control(c);

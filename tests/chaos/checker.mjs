@@ -93,7 +93,8 @@ class Judge {
     if (data.type !== row.type) return this.say("garbage", row.id, `is ${row.type}, says ${data.type}`);
     if (this.done > 0 && !CONTROL.has(row.type) && row.type !== "done")
       this.say("after-done", row.id, `${row.type} after the end`);
-    return row.id === null ? this.control(row, data) : this.event(row, data, n > this.strictFrom);
+    if (row.id === null || row.type === "gap") return this.control(row, data);
+    return this.event(row, data, n > this.strictFrom);
   }
 
   control(row, data) {
@@ -101,7 +102,7 @@ class Judge {
       this.waitsForOpen = false;
       this.startAt(data.position);
     } else if (row.type === "gap") {
-      this.gap(data);
+      this.gap(row, data);
     } else if (row.type === "bye") {
       this.terminal = true;
     } else if (row.type === "done" || row.type === "error") {
@@ -249,13 +250,14 @@ class Judge {
 
   // ---- gaps
 
-  gap(data) {
+  gap(row, data) {
     const from = position(data.from);
     const to = position(data.to);
     if (!from || !to || from.seq > to.seq) return this.say("gap-malformed", data.from, `${data.from} to ${data.to}`);
     if (data.dropped !== to.seq - from.seq + 1)
       this.say("gap-count", data.from, `dropped ${data.dropped}, to ${data.to}`);
-    if (data.reason === "lost") return this.lostBranch(data);
+    if (data.reason === "lost") return this.lostBranch(row, data);
+    if (row.id !== null) this.say("garbage", row.id, "a gap that is in no log has a position");
     if (data.reason === "overflow" && this.policy.overflow && this.policy.overflow !== "drop")
       this.say("gap-unasked", data.from, `overflow=${this.policy.overflow} never drops`);
     const { events } = this.log;
@@ -286,9 +288,10 @@ class Judge {
     if (epoch && this.paced) this.epochs.set(keyOf(event), epoch);
   }
 
-  lostBranch(data) {
+  lostBranch(row, data) {
+    if (row.id !== (this.policy.room ? null : "0-0")) this.say("garbage", row.id, "a lost branch puts back to 0-0");
     if (!this.options.lossy) this.say("lost-branch", data.to, "told as lost although no failover was made");
-    if (!this.policy.room) this.lastId = null;
+    this.lastId = row.id; // in a room 0-0 is not told apart from none
     this.fold.clear();
     this.epochs.clear();
     this.next = 0;
@@ -320,7 +323,7 @@ class Judge {
   }
 }
 
-const isLost = ({ id, type, data }) => id === null && type === "gap" && parse(data)?.reason === "lost";
+const isLost = ({ type, data }) => type === "gap" && parse(data)?.reason === "lost";
 const format = ({ attempt, seq }) => `${attempt}-${seq}`;
 const quote = (text) => JSON.stringify(text.length > 60 ? `${text.slice(0, 28)}…${text.slice(-28)}` : text);
 const includesKey = (include, key) => {

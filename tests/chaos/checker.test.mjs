@@ -27,6 +27,12 @@ const joined = (log, from, to) => {
   return row(0, { id: log.events[to].id, event: { ...log.events[from].event, text } });
 };
 
+/** Told that a branch was lost, up to `to`: the one thing a broker says by itself that has a position. */
+const lostBranch = (to, dropped) => ({
+  ...control(0, { type: "gap", from: "0-1", to, dropped, reason: "lost" }),
+  id: "0-0",
+});
+
 describe("right histories", () => {
   test("whole_log_passes", () => passes(whole(fox().log()), fox().log()));
 
@@ -117,16 +123,16 @@ describe("right histories", () => {
   test("lost_branch_with_failover_passes", () => {
     const log = begun().delta("The").restart().delta("A").done().log();
     const stray = row(0, { id: "37-4", event: { type: "delta", text: " dog", offset: 3 } });
-    const lost = control(0, { type: "gap", from: "0-1", to: "37-4", dropped: 4, reason: "lost" });
+    const lost = lostBranch("37-4", 4);
     passes(made(log, [0, 1, 2, stray, lost, 0, 1, 2, 3, 4, 5]), log, { lossy: true });
   });
 
-  test("lost_branch_then_a_cut_begins_again_without_a_position", () => {
+  test("lost_branch_then_a_cut_begins_again_from_the_start", () => {
     const log = fox().log();
-    const lost = control(0, { type: "gap", from: "0-1", to: log.events[3].id, dropped: 4, reason: "lost" });
+    const lost = lostBranch(log.events[3].id, 4);
     const again = log.events.map((entry) => row(1, entry));
     const client = made(log, [0, 1, 2, 3, lost, ...again]);
-    const after = { after: null, status: 200, end: "complete" };
+    const after = { after: "0-0", status: 200, end: "complete" };
     client.connections = [{ after: null, status: 200, end: "cut" }, after];
     passes(client, log, { lossy: true });
     client.connections[1].after = log.events[3].id;
@@ -178,7 +184,7 @@ describe("wrong histories", () => {
     "lost-branch": made(log, [
       0,
       1,
-      control(0, { type: "gap", from: "0-1", to: "37-2", dropped: 2, reason: "lost" }),
+      lostBranch("37-2", 2),
       0,
       1,
       2,

@@ -161,9 +161,7 @@ export class Client {
     const at = Date.now();
     for (const { id, type, data } of rows) {
       this.events.push({ at, conn, id, type, data });
-      if (id !== null) this.lastId = id;
-      // "Forget what you have" means the position too: a worker may write it again meanwhile.
-      if (type === "gap" && !this.room && data.includes('"lost"')) this.lastId = null;
+      if (id !== null) this.lastId = id; // that of a lost branch too: 0-0, which forgets
       this.seen(type, data);
     }
   }
@@ -198,7 +196,6 @@ export class Client {
 
 /** A reader of a room: one stream for all its generations, until it is told that it has seen enough. */
 export class RoomClient extends Client {
-  room = true; // one position for all its generations: it cannot forget that of one
   over = new Set(); // generations whose end it has got
   leftOut = new Set();
 

@@ -339,7 +339,11 @@ export function assertWhole(recorder, entries, { text, lost = 0, gaps = 0, from 
   let next = from ? log.findIndex(({ position }) => position === from) + 1 : 0; // of the log, to be seen
   let before = null;
   recorder.events.forEach((event, i) => {
-    if (event.type === "gap" && event.data.reason === "lost") before = null;
+    if (event.type === "gap" && event.data.reason === "lost") {
+      assert.equal(event.id, "0-0", "a lost branch takes the position with it");
+      before = null;
+      return;
+    }
     if (event.type === "gap" && event.data.reason !== "lost" && i > last) {
       const seq = Number(event.data.to.split("-")[1]);
       assert.equal(Number(event.data.from.split("-")[1]), next + 1, "a gap begins at what comes next");

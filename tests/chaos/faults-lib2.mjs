@@ -217,7 +217,8 @@ export class Reader {
     if (retry !== undefined) this.#retry = retry;
     if (this.dones.length > 0 && type !== "bye") this.#wrong(`${type} after the end`);
     if (id !== undefined) {
-      if (this.position && comparePositions(id, this.position) <= 0) this.#wrong(`${id} after ${this.position}`);
+      const behind = this.position && comparePositions(id, this.position) <= 0;
+      if (behind && type !== "gap") this.#wrong(`${id} after ${this.position}`); // a lost branch goes back to 0-0
       this.position = id;
     }
     if (type === "delta" && (data.kind ?? "text") === "text" && (data.index ?? 0) === 0) {
@@ -228,7 +229,7 @@ export class Reader {
       this.gaps.push(data);
       if (data.reason === "lost") {
         this.text = "";
-        this.position = null;
+        if (id !== "0-0") this.#wrong(`a lost branch puts back to ${id}`);
       } else {
         this.#hole = true;
         this.position = data.to;
