@@ -1,38 +1,35 @@
 #!/usr/bin/env node
-// The benchmark. A broker's price is told against the least that a process can do: the same events to the same clients
-// by a bare send() loop, in the same run and in turns, because absolute figures change with the machine and the hour.
-// Speed is reported, never judged; a client whose stream is not whole fails the run.
+// The benchmark: runs the rows of rows/, prints what they measured and, beside it, what was to be reached. Speed is
+// reported, never judged; a client whose stream is not whole fails the run, and so does a row whose time is up.
+//
+// A row is a file rows/NAME.cjs that exports
+//   name, order, title    order among the rows; optional: true for those that only --only asks for
+//   full, quick           its shapes; `limit` in a shape is the row's time in seconds (300)
+//   run(shape, context)   a promise of its result, which goes into the JSON; null if nothing was measured;
+//                         {skipped: 'why'} where the machine or the build has not what it takes
+//   print(result)         its table
+//   reached(result)       lines of the last table: [what, figure, what is to be reached]
+// context: rounds, brokerArgs, quick, progress(text), fail(text), fitting(clients).
 'use strict';
 const fs = require('node:fs');
+const path = require('node:path');
 const { setTimeout: sleep } = require('node:timers/promises');
 const { describe } = require('./machine.cjs');
-const { BUILD, Stack, bench, program } = require('./stack.cjs');
+const { BUILD, killAll, program } = require('./programs.cjs');
+
+const rows = fs.readdirSync(path.join(__dirname, 'rows')).filter((file) => file.endsWith('.cjs'))
+  .map((file) => require(path.join(__dirname, 'rows', file))).sort((a, b) => a.order - b.order);
+const SPARE_FILES = 200; // what a broker or the load generator holds beside its connections
 
 const USAGE = `usage: ./dev bench [--quick] [--json FILE] [--only NAMES] [--rounds N] [--broker-arg ARG]...
-  --quick        shorter rounds, and without the largest crowd
+  --quick        shorter and fewer rounds: a few minutes in all
   --json FILE    also writes what was measured to FILE
-  --only NAMES   some of fan,idle,many, with commas
-  --rounds N     rounds of broker and bare loop (3)
+  --only NAMES   some of the rows below, with commas
+  --rounds N     rounds of the rows that take several (3)
   --broker-arg A passed on to the broker; may be repeated
+Rows:
+${rows.map((row) => `  ${row.name.padEnd(13)}${row.title}${row.optional ? ' (only by name)' : ''}`).join('\n')}
 The programs are taken from TC_BUILD (default: build/). Needs redis-server.`;
-
-const FULL = {
-  fan: { clients: 1000, rate: 50, warmup: 2, measure: 18 },
-  idle: { warm: 200, clients: 5000 },
-  many: { clients: 10000, rate: 50, warmup: 2, measure: 10 },
-};
-const QUICK = {
-  fan: { clients: 1000, rate: 50, warmup: 1, measure: 6 },
-  idle: { warm: 200, clients: 5000 },
-};
-
-const failures = [];
-const progress = (text) => process.stderr.write(`  ${text}\n`);
-const median = (values) => {
-  const sorted = [...values].sort((a, b) => a - b);
-  const half = sorted.length >> 1;
-  return sorted.length % 2 === 1 ? sorted[half] : (sorted[half - 1] + sorted[half]) / 2;
-};
 
 function parseArgs(argv) {
   const args = { quick: false, json: null, only: null, rounds: 3, brokerArgs: [] };
@@ -51,7 +48,7 @@ function parseArgs(argv) {
     else if (argv[i] === '--broker-arg') args.brokerArgs.push(value(++i));
     else throw new Error(`unknown argument ${argv[i]}\n${USAGE}`);
   }
-  const known = ['fan', 'idle', 'many'];
+  const known = rows.map((row) => row.name);
   if (args.only && !args.only.every((name) => known.includes(name)))
     throw new Error(`--only takes some of ${known.join(',')}`);
   if (!Number.isInteger(args.rounds) || args.rounds < 1 || args.rounds > 99)
@@ -59,173 +56,88 @@ function parseArgs(argv) {
   return args;
 }
 
-function judge(what, result) {
-  if (result.whole === result.clients) return;
-  const example = result.example ? `; client ${result.example.client} at ${result.example.position}: ` +
-    `${result.example.fault}` : '';
-  failures.push(`${what}: ${result.clients - result.whole} of ${result.clients} clients are not whole ` +
-    `${JSON.stringify(result.faults)}${example}`);
+// Node raises its own soft limit to the hard one, and its children inherit that.
+function fileLimit() {
+  const found = /^Max open files\s+(\S+)/m.exec(fs.readFileSync('/proc/self/limits', 'utf8'));
+  return found === null || found[1] === 'unlimited' ? Infinity : Number(found[1]);
 }
 
-// The results that the load generator prints at its end.
-async function results(load) {
-  await load.exited;
-  const last = load.lines[load.lines.length - 1] || '';
-  if (!last.startsWith('{"clients"')) throw load.failure(load.ended);
-  return JSON.parse(last);
-}
-
-function figures(result) {
-  const w = result.window;
-  if (!w || w.events === 0 || w.cpu[0] === null) return null;
+function makeContext(args, failures) {
+  const progress = (text) => process.stderr.write(`  ${text}\n`);
   return {
-    clients: result.clients, whole: result.whole, seconds: w.seconds, events: w.events,
-    deliveries_per_second: w.per_second, bytes_per_event: w.bytes / w.events,
-    cpu_us_per_event: (w.cpu[0] * 1e6) / w.events,
-    redis_cpu_us_per_event: w.cpu.length > 1 && w.cpu[1] !== null ? (w.cpu[1] * 1e6) / w.events : undefined,
-    load_cpu_us_per_event: (w.own_cpu * 1e6) / w.events,
-    latency_us: result.latency_us, merged: result.merged, gaps: result.gaps, dropped: result.dropped,
+    quick: args.quick, rounds: args.rounds, brokerArgs: args.brokerArgs, progress,
+    fail: (text) => {
+      failures.push(text);
+      progress(`FAILED ${text}`);
+    },
+    // How many of so many clients the file limit allows.
+    fitting: (clients) => {
+      const fit = Math.min(clients, fileLimit() - SPARE_FILES);
+      if (fit < clients) progress(`the file limit allows ${fit} of ${clients} clients`);
+      return fit;
+    },
   };
 }
 
-const tokensOf = (shape) => Math.ceil(shape.rate * (shape.warmup + shape.measure + 1));
-const loadArgs = (shape, port, pids) => ['--port', port, '--clients', shape.clients, '--sources', 250,
-  '--pids', pids.join(','), '--warmup', shape.warmup, '--measure', shape.measure,
-  '--deadline', 60 + 4 * (shape.warmup + shape.measure)];
-
-function finish(what, result) {
-  judge(what, result);
-  const one = figures(result);
-  if (one === null) failures.push(`${what}: nothing was measured`);
-  else progress(`${what}: ${one.cpu_us_per_event.toFixed(2)} us/event, p99 ${ms(one.latency_us.p99)} ms`);
-  return one;
-}
-
-async function bareRound(what, shape) {
-  const bare = bench('bare', ['--clients', shape.clients, '--rate', shape.rate, '--events', tokensOf(shape)]);
+// Neither a failure nor a hang of one row keeps the others from running.
+async function runRow(row, shape, context) {
+  const giveUp = new AbortController();
+  const limit = shape.limit || 300;
+  const began = Date.now();
+  const late = sleep(limit * 1000, null, { signal: giveUp.signal }).then(
+    () => Promise.reject(new Error(`not ended in ${limit} s`)), () => new Promise(() => {}));
   try {
-    const port = (await bare.field('listen', 10)).split(':').pop();
-    return finish(what, await results(bench('load', loadArgs(shape, port, [bare.pid]))));
+    return await Promise.race([row.run(shape, context), late]);
+  } catch (err) {
+    context.fail(`${row.name}: ${err.message}`);
+    await killAll();
+    return null;
   } finally {
-    await bare.stop();
+    giveUp.abort();
+    context.progress(`${row.name}: ${Math.round((Date.now() - began) / 1000)} s`);
   }
 }
 
-async function brokerRound(what, shape, brokerArgs) {
-  const stack = new Stack();
-  try {
-    await stack.start(brokerArgs);
-    const stream = await stack.generation(tokensOf(shape), shape.rate);
-    const pids = [stack.broker.pid, stack.redis.pid];
-    const load = bench('load', [...loadArgs(shape, stack.port, pids), '--path', stream, '--merged']);
-    await load.field('ready', 60);
-    await stack.startWorker();
-    return finish(what, await results(load));
-  } finally {
-    await stack.stop();
-  }
-}
-
-// Broker and bare loop take turns, and the first place too.
-async function compare(name, shape, rounds, brokerArgs) {
-  const taken = { broker: [], bare: [] };
-  for (let round = 1; round <= rounds; round++) {
-    for (const kind of round % 2 === 1 ? ['bare', 'broker'] : ['broker', 'bare']) {
-      const what = `${name} ${kind}, round ${round} of ${rounds}`;
-      const one = kind === 'bare' ? await bareRound(what, shape) : await brokerRound(what, shape, brokerArgs);
-      if (one !== null) taken[kind].push(one);
-    }
-  }
-  if (taken.broker.length === 0 || taken.bare.length === 0) return null;
-  const cost = (kind) => median(taken[kind].map((one) => one.cpu_us_per_event));
-  return { ...shape, rounds: taken, bare_cpu_us_per_event: cost('bare'), broker_cpu_us_per_event: cost('broker'),
-    ratio: cost('broker') / cost('bare') };
-}
-
-function memoryOf(pid) {
-  const text = fs.readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8');
-  const kib = (name) => Number(new RegExp(`^${name}:\\s+(\\d+) kB`, 'm').exec(text)[1]);
-  return { rss_kib: kib('Rss'), pss_kib: kib('Pss') };
-}
-
-// The generation waits for a worker that does not come. Some connections are there before the first look, so that what
-// a broker needs once is not counted as the connections'.
-async function idle(shape, brokerArgs) {
-  const stack = new Stack();
-  try {
-    await stack.start(brokerArgs);
-    const stream = await stack.generation(10, 1);
-    const crowd = async (clients) => {
-      const load = bench('load', ['--port', stack.port, '--path', stream, '--clients', clients, '--sources', 250,
-        '--hold', '--deadline', 120]);
-      await load.field('ready', 60);
-      return load;
-    };
-    const warm = await crowd(shape.warm);
-    await sleep(1000);
-    const before = memoryOf(stack.broker.pid);
-    const load = await crowd(shape.clients);
-    await sleep(2000);
-    const after = memoryOf(stack.broker.pid);
-    for (const [what, one] of [['idle, warm', warm], ['idle', load]]) {
-      one.child.stdin.end();
-      judge(what, await results(one));
-    }
-    const each = (name) => ((after[name] - before[name]) * 1024) / shape.clients;
-    progress(`idle: ${each('rss_kib').toFixed(0)} bytes a connection`);
-    return { ...shape, before, after, rss_bytes_each: each('rss_kib'), pss_bytes_each: each('pss_kib') };
-  } finally {
-    await stack.stop();
-  }
-}
-
-const ms = (us) => (us / 1000).toFixed(us < 10000 ? 2 : 0);
-const grouped = (n) => Math.round(n).toLocaleString('en-US');
-
-function printCompared(c) {
-  const row = (label, ...cells) => console.log(`  ${label.padEnd(20)}${cells.map((x) => x.padStart(13)).join('')}`);
-  const of = (kind, pick) => median(c.rounds[kind].map(pick));
-  console.log(`\nOne generation, ${grouped(c.clients)} clients, ${c.rate} events/s offered, ${c.measure} s, ` +
-    `medians of ${c.rounds.broker.length}`);
-  row('', 'CPU us/event', 'events/s', 'p50 ms', 'p99 ms', 'bytes/event');
-  for (const [label, kind] of [['bare send() loop', 'bare'], ['broker, one loop', 'broker']])
-    row(label, c[`${kind}_cpu_us_per_event`].toFixed(2), grouped(of(kind, (o) => o.deliveries_per_second)),
-      ms(of(kind, (o) => o.latency_us.p50)), ms(of(kind, (o) => o.latency_us.p99)),
-      of(kind, (o) => o.bytes_per_event).toFixed(0));
-  const bare = c.rounds.bare.map((o) => o.cpu_us_per_event);
-  const each = c.rounds.broker.slice(0, bare.length).map((o, i) => (o.cpu_us_per_event / bare[i]).toFixed(2));
-  row('ratio', c.ratio.toFixed(2), `  rounds: ${each.join(', ')}`);
-  const told = c.rounds.broker.reduce((sum, o) => sum + o.gaps, 0);
-  if (told > 0) console.log(`  ${grouped(told)} gaps were told to clients that fell behind`);
+function printReached(report) {
+  const lines = rows.flatMap((row) => {
+    const result = report.rows[row.name];
+    if (!result) return [];
+    return (result.skipped ? [['', 'skipped', result.skipped]] : row.reached(result)).map((one) => [row.name, ...one]);
+  });
+  if (lines.length === 0) return;
+  console.log(`\n${'row'.padEnd(14)}${'what'.padEnd(48)}${'measured'.padStart(14)}   reach`);
+  for (const [name, what, figure, reach] of lines)
+    console.log(`${name.padEnd(14)}${what.padEnd(48)}${figure.padStart(14)}   ${reach}`);
 }
 
 function print(report) {
   const m = report.machine;
   console.log(`\n${m.tokencast}; ${m.cpu}, ${m.cores} cores, ${m.memory_gib} GiB; ${m.kernel}; libuv ${m.libuv}; ` +
-    `redis ${m.redis}; ${m.compiler}; ${m.build_type}${m.sanitizers ? `, ${m.sanitizers}: NOT A FAIR BUILD` : ''}`);
-  console.log('The load generator shares the cores: latency and deliveries/s are its own as well.');
-  if (report.fan) printCompared(report.fan);
-  if (report.many) printCompared(report.many);
-  if (report.idle) {
-    console.log(`\n${grouped(report.idle.clients)} idle connections: the broker's own memory, without the kernel's`);
-    console.log(`  ${grouped(report.idle.rss_bytes_each)} bytes each (RSS ${grouped(report.idle.before.rss_kib)} -> ` +
-      `${grouped(report.idle.after.rss_kib)} KiB; PSS ${grouped(report.idle.pss_bytes_each)} bytes each)`);
+    `redis ${m.redis} without appendonly; ${m.compiler}; ${m.build_type}` +
+    `${m.sanitizers ? `, ${m.sanitizers}: NOT A FAIR BUILD` : ''}`);
+  console.log('The load generator shares the cores: latency and deliveries/s are its own as well. "Others took" is what\n' +
+    'programs beside those measured had of the machine: the more, the less the figures say.');
+  for (const row of rows) {
+    const result = report.rows[row.name];
+    if (result && !result.skipped) row.print(result);
   }
-  for (const failure of failures) console.log(`\nFAILED ${failure}`);
+  printReached(report);
+  for (const failure of report.failures) console.log(`\nFAILED ${failure}`);
 }
 
 async function main() {
   const args = parseArgs(process.argv.slice(2));
-  const shapes = args.quick ? QUICK : FULL;
-  const wanted = (name) => shapes[name] && (!args.only || args.only.includes(name));
+  const failures = [];
+  const context = makeContext(args, failures);
   const report = { date: new Date().toISOString(), quick: args.quick,
-    machine: describe(BUILD, program('tokencast-broker')) };
-  if (wanted('fan')) report.fan = await compare('fan', shapes.fan, args.rounds, args.brokerArgs);
-  if (wanted('idle')) report.idle = await idle(shapes.idle, args.brokerArgs);
-  if (wanted('many')) report.many = await compare('many', shapes.many, 1, args.brokerArgs);
-  report.failures = failures;
+    machine: describe(BUILD, program('tokencast-broker')), rows: {}, failures };
+  for (const row of rows) {
+    if (args.only ? !args.only.includes(row.name) : row.optional) continue;
+    const result = await runRow(row, args.quick ? row.quick : row.full, context);
+    if (result) report.rows[row.name] = result;
+    if (args.json) fs.writeFileSync(args.json, `${JSON.stringify(report, null, 2)}\n`);
+  }
   print(report);
-  if (args.json) fs.writeFileSync(args.json, `${JSON.stringify(report, null, 2)}\n`);
   return failures.length === 0 ? 0 : 1;
 }
 

@@ -1,153 +1,99 @@
-// The programs that a benchmark needs, started as children and ended by their handles: redis-server on a socket in a
-// directory of its own, one broker, one worker, the load generator and the bare server.
+// What a row needs to run: a redis-server on a socket in a directory of its own (nothing is written to disk), brokers,
+// workers, generations, and what Redis and a broker say of themselves.
 'use strict';
-const { spawn } = require('node:child_process');
-const fs = require('node:fs');
-const os = require('node:os');
 const path = require('node:path');
-const readline = require('node:readline');
+const { Program, directory, program, removeDirectory } = require('./programs.cjs');
+const { RedisClient } = require('./redis.cjs');
 
-const BUILD = path.resolve(process.env.TC_BUILD || path.join(__dirname, '../../build'));
-const running = new Set();
-const directories = new Set();
-
-class Program {
-  constructor(name, file, args) {
-    this.name = name;
-    this.lines = [];
-    this.waiting = new Set();
-    this.child = spawn(file, args, { stdio: ['pipe', 'pipe', 'pipe'] });
-    this.pid = this.child.pid;
-    running.add(this);
-    for (const stream of [this.child.stdout, this.child.stderr])
-      readline.createInterface({ input: stream }).on('line', (line) => this.onLine(line));
-    this.child.stdin.on('error', () => {}); // it may end before its input does
-    this.exited = new Promise((resolve) => {
-      this.child.on('error', (err) => this.onExit(resolve, `cannot be started: ${err.message}`));
-      this.child.on('close', (code, signal) => this.onExit(resolve, `ended with ${signal || code}`, code));
-    });
-  }
-
-  onLine(line) {
-    this.lines.push(line);
-    if (this.lines.length > 200) this.lines.shift(); // the end is what explains a failure
-    for (const wait of this.waiting) wait();
-  }
-
-  onExit(resolve, why, code) {
-    if (this.ended) return;
-    this.ended = why;
-    running.delete(this);
-    for (const wait of this.waiting) wait();
-    resolve(code);
-  }
-
-  failure(what) {
-    return new Error(`${this.name} ${what}\n  ${this.lines.slice(-15).join('\n  ')}`);
-  }
-
-  // What `pick` makes of the first line for which it is not undefined.
-  async line(pick, seconds) {
-    let timer, wait;
-    try {
-      return await new Promise((resolve, reject) => {
-        wait = () => {
-          const found = this.lines.map(pick).find((value) => value !== undefined);
-          if (found !== undefined) resolve(found);
-          else if (this.ended) reject(this.failure(this.ended));
-        };
-        timer = setTimeout(() => reject(this.failure(`said nothing of use in ${seconds} s`)), seconds * 1000);
-        this.waiting.add(wait);
-        wait();
-      });
-    } finally {
-      clearTimeout(timer);
-      this.waiting.delete(wait);
-    }
-  }
-
-  // A field of the first JSON line that has it (and, if given, this "msg").
-  field(name, seconds, msg) {
-    return this.line((line) => {
-      const value = json(line);
-      return msg === undefined || value.msg === msg ? value[name] : undefined;
-    }, seconds);
-  }
-
-  async stop() {
-    if (this.ended) return;
-    this.child.kill('SIGTERM');
-    const timer = setTimeout(() => this.child.kill('SIGKILL'), 10000);
-    await this.exited;
-    clearTimeout(timer);
-  }
-}
-
-function json(line) {
-  try {
-    const value = JSON.parse(line);
-    return value !== null && typeof value === 'object' ? value : {};
-  } catch {
-    return {};
-  }
-}
-
-function program(name) {
-  const folder = name.startsWith('tokencast-') ? 'bin' : 'bench';
-  const file = path.join(BUILD, folder, name);
-  if (!fs.existsSync(file)) throw new Error(`${file} is missing: build first, or set TC_BUILD`);
-  return file;
-}
-
-const bench = (name, args) => new Program(name, program(name), args.map(String));
+const POSTS = 32; // requests at a time
 
 class Stack {
-  // A Redis and a broker of their own; the worker comes when it is wanted, so that clients can be there before.
+  constructor() {
+    this.brokers = [];
+    this.workers = [];
+  }
+
+  // Redis and one broker; workers come when they are wanted, so that clients can be there before.
   async start(brokerArgs = []) {
-    this.dir = fs.mkdtempSync(path.join(os.tmpdir(), 'tokencast-bench-'));
-    directories.add(this.dir);
+    this.dir = directory();
     const socket = path.join(this.dir, 'redis.sock');
     this.redisUrl = `unix://${socket}`;
     this.redis = new Program('redis-server', 'redis-server', ['--port', '0', '--unixsocket', socket, '--save', '',
       '--appendonly', 'no', '--dir', this.dir]);
     await this.redis.line((line) => /ready to accept connections/i.test(line) || undefined, 10);
-    this.broker = new Program('tokencast-broker', program('tokencast-broker'), ['--listen', '127.0.0.1:0',
-      '--ops-listen', '127.0.0.1:0', '--redis', this.redisUrl, '--loops', '1', '--log-format', 'json', ...brokerArgs]);
-    this.listen = await this.broker.field('listen', 10, 'ready');
-    this.port = Number(this.listen.split(':').pop());
+    this.client = await RedisClient.connect(socket);
+    this.broker = await this.startBroker(brokerArgs);
+    this.port = this.broker.port;
     return this;
   }
 
-  async startWorker() {
-    this.worker = new Program('tokencast-worker', program('tokencast-worker'), ['--redis', this.redisUrl,
-      '--provider', 'replay', '--ops-listen', '127.0.0.1:0', '--log-format', 'json']);
-    await this.worker.field('msg', 10, 'ready');
+  // One loop unless the arguments say otherwise: the last of two equal options holds.
+  async startBroker(brokerArgs = []) {
+    const broker = new Program('tokencast-broker', program('tokencast-broker'), ['--listen', '127.0.0.1:0',
+      '--ops-listen', '127.0.0.1:0', '--redis', this.redisUrl, '--loops', '1', '--log-format', 'json', ...brokerArgs]);
+    this.brokers.push(broker);
+    broker.listen = await broker.field('listen', 10, 'ready');
+    broker.ops = await broker.field('ops', 10, 'ready');
+    broker.port = Number(broker.listen.split(':').pop());
+    return broker;
   }
 
-  // Starts a generation of `tokens` equal tokens; the path of its stream.
-  async generation(tokens, rate) {
-    const text = Array(tokens).fill('abcdef').join(' ');
-    const answer = await fetch(`http://${this.listen}/v1/generations`, {
+  async startWorker(workerArgs = []) {
+    const worker = new Program('tokencast-worker', program('tokencast-worker'), ['--redis', this.redisUrl,
+      '--provider', 'replay', '--ops-listen', '127.0.0.1:0', '--log-format', 'json', '--grace', '0ms', ...workerArgs]);
+    this.workers.push(worker);
+    await worker.field('msg', 10, 'ready');
+    return worker;
+  }
+
+  // Starts a generation of `tokens` equal tokens of `size` bytes; the path of its stream.
+  async generation(tokens, rate, size = 7) {
+    const text = Array(tokens).fill('abcdefghij'.repeat(Math.ceil(size / 10)).slice(0, size - 1)).join(' ');
+    const answer = await fetch(`http://${this.broker.listen}/v1/generations`, {
       method: 'POST',
       headers: { 'content-type': 'application/json' },
       body: JSON.stringify({ prompt: 'benchmark', options: { text, rate } }),
+      signal: AbortSignal.timeout(30000),
     });
     if (answer.status !== 202) throw new Error(`POST /v1/generations: ${answer.status} ${await answer.text()}`);
-    return new URL((await answer.json()).events_url, `http://${this.listen}`).pathname;
+    return new URL((await answer.json()).events_url, `http://${this.broker.listen}`).pathname;
+  }
+
+  // The same `count` times.
+  async generations(count, tokens, rate) {
+    const paths = [];
+    let left = count;
+    const post = async () => {
+      while (left-- > 0) paths.push(await this.generation(tokens, rate));
+    };
+    await Promise.all(Array.from({ length: Math.min(POSTS, count) }, post));
+    return paths;
+  }
+
+  // How often Redis has run these commands since it was started.
+  async commands(...names) {
+    const text = await this.client.call('INFO', 'commandstats');
+    return names.map((name) => Number((new RegExp(`^cmdstat_${name}:calls=(\\d+)`, 'm').exec(text) || [, 0])[1]));
   }
 
   async stop() {
-    for (const one of [this.worker, this.broker, this.redis]) if (one) await one.stop();
-    if (this.dir) fs.rmSync(this.dir, { recursive: true, force: true });
-    directories.delete(this.dir);
+    for (const one of this.workers) await one.kill(); // their log goes with Redis
+    for (const one of this.brokers) await one.stop();
+    if (this.client) this.client.close();
+    if (this.redis) await this.redis.stop();
+    if (this.dir) removeDirectory(this.dir);
   }
 }
 
-// However the benchmark ends, nothing that it started stays.
-process.on('exit', () => {
-  for (const one of running) one.child.kill('SIGKILL');
-  for (const dir of directories) fs.rmSync(dir, { recursive: true, force: true });
-});
-for (const [signal, code] of [['SIGINT', 130], ['SIGTERM', 143]]) process.on(signal, () => process.exit(code));
+// The figures of /metrics: name and labels, as they stand there, to number.
+async function metrics(broker) {
+  const answer = await fetch(`http://${broker.ops}/metrics`, { signal: AbortSignal.timeout(10000) });
+  const found = new Map();
+  for (const line of (await answer.text()).split('\n')) {
+    const cut = line.lastIndexOf(' ');
+    if (cut > 0 && line[0] !== '#') found.set(line.slice(0, cut), Number(line.slice(cut + 1)));
+  }
+  return found;
+}
 
-module.exports = { BUILD, Stack, bench, program };
+module.exports = { Stack, metrics };

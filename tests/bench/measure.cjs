@@ -1,0 +1,134 @@
+// Runs of the load generator and what they measured, for the rows: the same crowd at a broker and at the bare loop.
+'use strict';
+const fs = require('node:fs');
+const { bench } = require('./programs.cjs');
+const { Stack } = require('./stack.cjs');
+const { ms } = require('./table.cjs');
+
+const median = (values) => {
+  const sorted = [...values].sort((a, b) => a - b);
+  const half = sorted.length >> 1;
+  return sorted.length % 2 === 1 ? sorted[half] : (sorted[half - 1] + sorted[half]) / 2;
+};
+
+// The results that the load generator prints at its end.
+async function results(load) {
+  await load.exited;
+  const last = load.lines[load.lines.length - 1] || '';
+  if (!last.startsWith('{"clients"')) throw load.failure(load.ended);
+  return JSON.parse(last);
+}
+
+// A client whose stream is not whole fails the run, whatever the figures are.
+function judge(context, what, result) {
+  if (result.whole === result.clients) return;
+  const example = result.example ? `; client ${result.example.client} at ${result.example.position}: ` +
+    `${result.example.fault}` : '';
+  context.fail(`${what}: ${result.clients - result.whole} of ${result.clients} clients are not whole ` +
+    `${JSON.stringify(result.faults)}${example}`);
+}
+
+// The figures of one run; `names` are those of the processes in --pids, in their order. The first is the server.
+function figures(result, names = ['server', 'redis', 'worker', 'worker2']) {
+  const w = result.window;
+  if (!w || w.events === 0 || w.cpu[0] === null) return null;
+  const each = (seconds) => (seconds * 1e6) / w.events;
+  const cpu = {};
+  w.cpu.forEach((seconds, i) => {
+    if (seconds !== null) cpu[names[i]] = each(seconds);
+  });
+  return {
+    clients: result.clients, whole: result.whole, seconds: w.seconds, events: w.events,
+    deliveries_per_second: w.per_second, bytes_per_event: w.bytes / w.events,
+    cpu_us_per_event: cpu, load_cpu_us_per_event: each(w.own_cpu),
+    latency_us: result.latency_us, merged: result.merged, gaps: result.gaps, dropped: result.dropped,
+    others_cores: w.others_cores,
+  };
+}
+
+const tokensOf = (shape) => Math.ceil(shape.rate * (shape.warmup + shape.measure + 1));
+const loadArgs = (shape, port, pids) => ['--port', port, '--clients', shape.clients, '--sources', 250,
+  '--pids', pids.join(','), '--warmup', shape.warmup, '--measure', shape.measure,
+  '--deadline', 60 + 4 * (shape.warmup + shape.measure)];
+
+function finish(context, what, result) {
+  judge(context, what, result);
+  const one = figures(result);
+  if (one === null) context.fail(`${what}: nothing was measured`);
+  else context.progress(`${what}: ${one.cpu_us_per_event.server.toFixed(2)} us/event, p99 ${ms(one.latency_us.p99)} ms`);
+  return one;
+}
+
+async function bareRound(context, what, shape, bareArgs = []) {
+  const bare = bench('bare', ['--clients', shape.clients, '--rate', shape.rate, '--events', tokensOf(shape),
+    ...bareArgs]);
+  try {
+    const port = (await bare.field('listen', 10)).split(':').pop();
+    return finish(context, what, await results(bench('load', loadArgs(shape, port, [bare.pid]))));
+  } finally {
+    await bare.stop();
+  }
+}
+
+// One generation that all clients read.
+async function brokerRound(context, what, shape, brokerArgs = []) {
+  const stack = new Stack();
+  try {
+    await stack.start([...context.brokerArgs, ...brokerArgs]);
+    const stream = await stack.generation(tokensOf(shape), shape.rate);
+    const pids = [stack.broker.pid, stack.redis.pid];
+    const load = bench('load', [...loadArgs(shape, stack.port, pids), '--path', stream, '--merged']);
+    await load.field('ready', 60);
+    await stack.startWorker();
+    return finish(context, what, await results(load));
+  } finally {
+    await stack.stop();
+  }
+}
+
+// A generation each: `paths` are handed to the load generator in a file, client i reads the i-th. Workers that have
+// taken so many jobs write at each one's own pace.
+async function generationsRound(context, what, shape, workerArgs = []) {
+  const stack = new Stack();
+  try {
+    await stack.start(context.brokerArgs);
+    const paths = await stack.generations(shape.clients, tokensOf(shape), shape.rate);
+    const list = `${stack.dir}/paths`;
+    fs.writeFileSync(list, `${paths.join('\n')}\n`);
+    const worker = await stack.startWorker(['--slots', String(shape.clients + 100), ...workerArgs]);
+    const pids = [stack.broker.pid, stack.redis.pid, worker.pid];
+    const load = bench('load', [...loadArgs(shape, stack.port, pids), '--paths', list, '--merged']);
+    return { result: finish(context, what, await results(load)), stack };
+  } finally {
+    await stack.stop();
+  }
+}
+
+// Runs each kind once a round, and takes turns with who is first. kinds: {name: (what) => figures or null}.
+async function takeTurns(name, rounds, kinds) {
+  const taken = Object.fromEntries(Object.keys(kinds).map((kind) => [kind, []]));
+  for (let round = 1; round <= rounds; round++) {
+    const order = Object.keys(kinds);
+    for (const kind of round % 2 === 1 ? order : order.reverse()) {
+      const one = await kinds[kind](`${name} ${kind}, round ${round} of ${rounds}`);
+      if (one !== null) taken[kind].push(one);
+    }
+  }
+  return Object.values(taken).some((list) => list.length === 0) ? null : taken;
+}
+
+const costOf = (list) => median(list.map((one) => one.cpu_us_per_event.server));
+
+// The broker against the bare loop; null if either was not measured.
+async function compare(context, name, shape) {
+  const taken = await takeTurns(name, Math.min(context.rounds, shape.rounds || 99), {
+    bare: (what) => bareRound(context, what, shape),
+    broker: (what) => brokerRound(context, what, shape),
+  });
+  if (taken === null) return null;
+  return { ...shape, rounds: taken, bare_cpu_us_per_event: costOf(taken.bare),
+    broker_cpu_us_per_event: costOf(taken.broker), ratio: costOf(taken.broker) / costOf(taken.bare) };
+}
+
+module.exports = { bareRound, brokerRound, compare, costOf, figures, finish, generationsRound, judge, loadArgs, median,
+  results, takeTurns, tokensOf };
