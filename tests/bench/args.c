@@ -68,12 +68,17 @@ void bench_args_parse(const struct bench_arg *table, int argc, char **argv) {
     }
 }
 
-int64_t bench_raise_files(void) {
+int64_t bench_raise_files(int64_t want) {
     struct rlimit limit;
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
         return 0;
+    if (limit.rlim_max < (rlim_t)want) { /* only for those who may */
+        struct rlimit higher = {.rlim_cur = (rlim_t)want, .rlim_max = (rlim_t)want};
+        if (setrlimit(RLIMIT_NOFILE, &higher) == 0)
+            return want;
+    }
     limit.rlim_cur = limit.rlim_max;
-    if (setrlimit(RLIMIT_NOFILE, &limit) != 0 || getrlimit(RLIMIT_NOFILE, &limit) != 0)
+    if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
         return 0;
     return limit.rlim_cur > INT32_MAX ? INT32_MAX : (int64_t)limit.rlim_cur;
 }

@@ -20,7 +20,7 @@ void bench_args_parse(const struct bench_arg *table, int argc, char **argv);
 /* Says why on standard error and ends the program with status 2. */
 _Noreturn void bench_die(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
-/* The file limit as high as this process may set it; what it is then. */
-int64_t bench_raise_files(void);
+/* Raises the file limit to `want` where this process may, or as far as it may; what it is then. */
+int64_t bench_raise_files(int64_t want);
 
 #endif

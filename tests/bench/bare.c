@@ -239,7 +239,7 @@ int main(int argc, char **argv) {
         {"deadline", BENCH_ARG_REAL, &b.deadline, 0.1, 3600, "seconds for connecting, and for the end (60)"},
         {NULL, BENCH_ARG_END, NULL, 0, 0, NULL}};
     bench_args_parse(table, argc, argv);
-    if (bench_raise_files() < b.clients + 16)
+    if (bench_raise_files(b.clients + 16) < b.clients + 16)
         bench_die("%" PRId64 " clients are more than the file limit allows", b.clients);
     if ((b.readers = calloc((size_t)b.clients, sizeof(*b.readers))) == NULL)
         bench_die("no memory");

@@ -41,6 +41,19 @@ void checker_fini(struct checker *c) {
     c->carry_len = c->carry_cap = 0;
 }
 
+void checker_resume(struct checker *c) {
+    body_fini(&c->body);
+    c->body = (struct body){0};
+    c->carry_len = 0;
+    c->type = CHECKER_OTHER;
+    c->has_data = c->has_id = false;
+}
+
+void checker_begin_after(struct checker *c, struct facts_position position) {
+    c->last = position;
+    c->text_known = false;
+}
+
 void checker_fail(struct checker *c, enum checker_fault fault) {
     if (c->fault == CHECKER_none)
         c->fault = fault;

@@ -71,6 +71,11 @@ void checker_init(struct checker *c, struct checker_tally *tally);
 void checker_fini(struct checker *c);
 void checker_feed(struct checker *c, const char *p, size_t n);
 
+/* The connection was lost before the end, and another goes on after the last position: what was half read is void. */
+void checker_resume(struct checker *c);
+/* The first connection already asks for what follows `position`, whose text nobody knows. */
+void checker_begin_after(struct checker *c, struct facts_position position);
+
 /* The connection is over (or never was): what follows from that, if no fault was found before. */
 void checker_end(struct checker *c);
 void checker_fail(struct checker *c, enum checker_fault fault);

@@ -6,6 +6,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,16 +17,6 @@
 #define READ_SIZE      65536
 #define MAX_CONNECTING 512 /* below the backlog of any sane listener */
 #define MAX_EVENTS     512
-
-static int make_request(struct crowd *c) {
-    c->request_len = 0;
-    FILE *f = open_memstream(&c->request, &c->request_len);
-    if (f == NULL)
-        return -1;
-    fprintf(f, "GET %s HTTP/1.1\r\nHost: %s:%d\r\nAccept: text/event-stream\r\nCache-Control: no-cache\r\n\r\n",
-            c->opts.path, c->opts.host, (int)c->opts.port);
-    return fclose(f) == 0 ? 0 : -1;
-}
 
 int crowd_init(struct crowd *c, const struct crowd_options *opts) {
     *c = (struct crowd){.opts = *opts, .epoll = -1};
@@ -38,15 +29,20 @@ int crowd_init(struct crowd *c, const struct crowd_options *opts) {
     c->clients = calloc((size_t)opts->clients, sizeof(*c->clients));
     c->read_buffer = malloc(READ_SIZE);
     c->epoll = epoll_create1(EPOLL_CLOEXEC);
-    if (c->clients == NULL || c->read_buffer == NULL || c->epoll < 0 || make_request(c) != 0) {
+    if (c->clients == NULL || c->read_buffer == NULL || c->epoll < 0) {
         int err = errno;
         crowd_fini(c);
         errno = err;
         return -1;
     }
+    c->tally.merged_ok = c->stalled_tally.merged_ok = opts->merged_ok;
     for (int64_t i = 0; i < opts->clients; i++) {
-        checker_init(&c->clients[i].checker, &c->tally);
-        c->clients[i].fd = -1;
+        struct client *cl = &c->clients[i];
+        cl->staller = i * opts->stallers / opts->clients != (i + 1) * opts->stallers / opts->clients;
+        checker_init(&cl->checker, cl->staller ? &c->stalled_tally : &c->tally);
+        if (opts->after.seq > 0)
+            checker_begin_after(&cl->checker, opts->after);
+        cl->fd = -1;
     }
     return 0;
 }
@@ -59,32 +55,48 @@ void crowd_fini(struct crowd *c) {
     }
     free(c->clients);
     free(c->read_buffer);
-    free(c->request);
     if (c->epoll >= 0)
         close(c->epoll);
     c->clients = NULL;
-    c->read_buffer = c->request = NULL;
+    c->read_buffer = NULL;
     c->epoll = -1;
 }
 
-static void client_end(struct crowd *c, struct client *cl) {
+static void client_disconnect(struct crowd *c, struct client *cl) {
     if (cl->connecting)
         c->connecting--;
     cl->connecting = false;
     close(cl->fd);
     cl->fd = -1;
+}
+
+static void client_end(struct crowd *c, struct client *cl) {
+    client_disconnect(c, cl);
     c->ended++;
 }
 
-/* The connection stands: asks for the stream. Fits into any send buffer, so a short write is a fault. */
+static bool send_request(struct crowd *c, struct client *cl) {
+    char request[PATHS_MAX_LENGTH + 256], from[80] = "";
+    const struct facts_position *last = &cl->checker.last;
+    const char *path = c->opts.paths.items[(size_t)(cl - c->clients) % c->opts.paths.count];
+    if (last->seq > 0)
+        snprintf(from, sizeof(from), "Last-Event-ID: %" PRIu64 "-%" PRIu64 "\r\n", last->attempt, last->seq);
+    int n = snprintf(request, sizeof(request),
+                     "GET %s HTTP/1.1\r\nHost: %s:%d\r\nAccept: text/event-stream\r\nCache-Control: no-cache\r\n"
+                     "%s\r\n",
+                     path, c->opts.host, (int)ntohs(c->to.sin_port), from);
+    /* Fits into any send buffer, so a short write is a fault. */
+    return n > 0 && n < (int)sizeof(request) && send(cl->fd, request, (size_t)n, MSG_NOSIGNAL) == n;
+}
+
+/* The connection stands: asks for the stream. */
 static void client_request(struct crowd *c, struct client *cl) {
     struct epoll_event ev = {.events = EPOLLIN, .data.ptr = cl};
     int err = 0;
     socklen_t len = sizeof(err);
     c->connecting--;
     cl->connecting = false;
-    if (getsockopt(cl->fd, SOL_SOCKET, SO_ERROR, &err, &len) != 0 || err != 0 ||
-        send(cl->fd, c->request, c->request_len, MSG_NOSIGNAL) != (ssize_t)c->request_len ||
+    if (getsockopt(cl->fd, SOL_SOCKET, SO_ERROR, &err, &len) != 0 || err != 0 || !send_request(c, cl) ||
         epoll_ctl(c->epoll, EPOLL_CTL_MOD, cl->fd, &ev) != 0) {
         checker_fail(&cl->checker, CHECKER_connect);
         client_end(c, cl);
@@ -106,7 +118,7 @@ static int bind_source(const struct crowd *c, int fd, int64_t i) {
 static void client_open(struct crowd *c, int64_t i) {
     struct client *cl = &c->clients[i];
     struct epoll_event ev = {.events = EPOLLOUT, .data.ptr = cl};
-    c->opened++;
+    cl->asked_us = meter_mono_us();
     cl->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (cl->fd < 0) {
         checker_fail(&cl->checker, CHECKER_connect);
@@ -123,28 +135,67 @@ static void client_open(struct crowd *c, int64_t i) {
     }
 }
 
+/* What the bytes just judged say of the time it took. */
+static void client_times(struct crowd *c, struct client *cl, bool was_answered, bool was_first) {
+    const struct checker *ck = &cl->checker;
+    uint64_t now = meter_mono_us();
+    if (!was_answered && ck->body.status == 200) {
+        c->answered++;
+        histogram_add(&c->times.head, now - cl->asked_us);
+    }
+    if (!was_first && ck->last.seq > 0)
+        histogram_add(&c->times.first, now - cl->asked_us);
+    if (cl->target > 0 && ck->last.seq >= cl->target) {
+        histogram_add(&c->times.caught_up, now - c->resumed_us);
+        cl->target = 0;
+    }
+}
+
+static void client_over(struct crowd *c, struct client *cl) {
+    if (c->opts.resume_port > 0 && c->resumed_us == 0 && !cl->checker.done && cl->checker.fault == CHECKER_none) {
+        client_disconnect(c, cl);
+        cl->lost = true;
+        c->lost++;
+        return;
+    }
+    checker_end(&cl->checker);
+    if (cl->checker.fault == CHECKER_none)
+        histogram_add(&c->times.whole, meter_mono_us() - cl->asked_us);
+    client_end(c, cl);
+}
+
 static void client_read(struct crowd *c, struct client *cl) {
     struct checker *ck = &cl->checker;
-    bool was_answered = ck->body.status == 200;
+    bool was_answered = ck->body.status == 200, was_first = ck->last.seq > 0;
     ssize_t n = recv(cl->fd, c->read_buffer, READ_SIZE, 0);
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
     if (n > 0) {
-        c->tally.now_us = meter_real_us();
+        ck->tally->now_us = meter_real_us();
         checker_feed(ck, c->read_buffer, (size_t)n);
-        if (!was_answered && ck->body.status == 200)
-            c->answered++;
+        if (!was_answered || !was_first || cl->target > 0)
+            client_times(c, cl, was_answered, was_first);
         return;
     }
-    checker_end(ck);
-    client_end(c, cl);
+    client_over(c, cl);
 }
 
-/* How many more may be begun now by the rate. */
+/* How many may have been begun by now, by the rate. */
 static int64_t due(const struct crowd *c) {
-    uint64_t elapsed = meter_mono_us() - c->began_us;
+    uint64_t elapsed = meter_mono_us() - (c->resumed_us > 0 ? c->resumed_us : c->began_us);
     int64_t n = (int64_t)(elapsed * (uint64_t)c->opts.rate / 1000000U) + 1;
     return n < c->opts.clients ? n : c->opts.clients;
+}
+
+static void open_due(struct crowd *c) {
+    for (int64_t n = due(c); c->opened < n && c->connecting < MAX_CONNECTING; c->opened++) {
+        struct client *cl = &c->clients[c->opened];
+        if (c->resumed_us > 0 && !cl->lost)
+            continue;
+        c->lost -= cl->lost;
+        cl->lost = false;
+        client_open(c, c->opened);
+    }
 }
 
 int crowd_step(struct crowd *c, int timeout_ms) {
@@ -152,8 +203,7 @@ int crowd_step(struct crowd *c, int timeout_ms) {
     if (c->began_us == 0)
         c->began_us = meter_mono_us();
     if (c->opened < c->opts.clients) {
-        for (int64_t n = due(c); c->opened < n && c->connecting < MAX_CONNECTING;)
-            client_open(c, c->opened);
+        open_due(c);
         timeout_ms = 1;
     }
     int n = epoll_wait(c->epoll, events, MAX_EVENTS, timeout_ms);
@@ -169,17 +219,47 @@ int crowd_step(struct crowd *c, int timeout_ms) {
     return 0;
 }
 
+/* Taken out of the set, not merely asked for nothing: an error would be told for ever to somebody who does not look. */
+void crowd_stall(struct crowd *c, bool stop) {
+    for (int64_t i = 0; i < c->opts.clients; i++) {
+        struct client *cl = &c->clients[i];
+        struct epoll_event ev = {.events = EPOLLIN, .data.ptr = cl};
+        if (!cl->staller || cl->fd < 0 || cl->connecting)
+            continue;
+        if (epoll_ctl(c->epoll, stop ? EPOLL_CTL_DEL : EPOLL_CTL_ADD, cl->fd, &ev) != 0) {
+            checker_fail(&cl->checker, CHECKER_connect);
+            client_end(c, cl);
+        }
+    }
+}
+
+void crowd_resume(struct crowd *c) {
+    for (int64_t i = 0; i < c->opts.clients; i++) {
+        struct client *cl = &c->clients[i];
+        if (!cl->lost)
+            continue;
+        checker_resume(&cl->checker);
+        cl->target = cl->checker.last.seq + (uint64_t)c->opts.resume_events;
+    }
+    c->to.sin_port = htons((uint16_t)c->opts.resume_port);
+    c->opened = 0;
+    c->resumed_us = meter_mono_us();
+}
+
 void crowd_close(struct crowd *c, enum checker_fault fault) {
     for (int64_t i = 0; i < c->opts.clients; i++) {
         struct client *cl = &c->clients[i];
-        if (cl->fd < 0 && i < c->opened)
+        bool waits = cl->lost || (i >= c->opened && c->resumed_us == 0);
+        if (cl->fd < 0 && !waits)
             continue;
         checker_fail(&cl->checker, fault);
         if (cl->fd >= 0)
             client_end(c, cl);
         else
             c->ended++;
+        cl->lost = false;
     }
+    c->lost = 0;
     c->opened = c->opts.clients;
 }
 
@@ -191,6 +271,10 @@ bool crowd_ready(const struct crowd *c) {
             return false;
     }
     return true;
+}
+
+bool crowd_deserted(const struct crowd *c) {
+    return c->lost > 0 && c->lost + c->ended == c->opts.clients;
 }
 
 bool crowd_over(const struct crowd *c) {

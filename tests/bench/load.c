@@ -1,11 +1,13 @@
 /* The load generator: a crowd of SSE clients, each checked to the event. Prints one JSON line when all are answered
- * ({"ready":…}) and one with the results at the end. Status 0: every client whole; 1: not; 2: could not run.
+ * ({"ready":…}), at the window's beginning and end ({"window":…}), when all have lost their server ({"deserted":…}),
+ * and one with the results at the end. Status 0: every client whole; 1: not; 2: could not run.
  *
  * Figures are taken over a window that begins `warmup` seconds after the first delta (0: with the program): events
  * delivered, their latency, and the processor time of the processes named, between the same two moments. One thread. */
 #include "args.h"
 #include "crowd.h"
 #include "meter.h"
+#include "report.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -15,68 +17,78 @@
 #include <string.h>
 #include <unistd.h>
 
-#define MAX_PIDS 8
-
 enum phase { PHASE_QUIET = 0, PHASE_WARMUP, PHASE_MEASURE, PHASE_AFTER };
-
-/* What has been counted at one moment. */
-struct sample {
-    uint64_t mono_us, events, merged, bytes, own_cpu_us;
-    uint64_t cpu_us[MAX_PIDS];
-};
 
 struct load {
     struct crowd crowd;
     const char *pids_text;
-    int64_t pids[MAX_PIDS];
-    size_t pid_count;
+    int64_t pids[REPORT_MAX_PIDS];
     double warmup, measure, deadline; /* seconds */
+    double stall;                     /* seconds from the window's beginning that stallers do not read */
     bool hold;                        /* only keep the connections until standard input ends */
-    bool announced;
+    bool announced, told_deserted, stalling;
     enum phase phase;
     uint64_t began_us, phase_us; /* monotonic */
-    struct sample first, last;
+    struct window window;
     struct histogram latency;
 };
 
-static struct load load; /* the histogram alone is 60 KB */
+static struct load load; /* its histograms alone are 300 KB */
+
+static void say(const char *what, int64_t n) {
+    printf("{\"%s\":%" PRId64 "}\n", what, n);
+    fflush(stdout);
+}
 
 static void parse_pids(struct load *l) {
     const char *p = l->pids_text;
     while (*p != '\0') {
         char *end = NULL;
         long pid = strtol(p, &end, 10);
-        if (end == p || pid < 1 || l->pid_count == MAX_PIDS || (*end != '\0' && *end != ','))
-            bench_die("--pids: up to %d process ids with commas, not %s", MAX_PIDS, l->pids_text);
-        l->pids[l->pid_count++] = pid;
+        if (end == p || pid < 1 || l->window.pid_count == REPORT_MAX_PIDS || (*end != '\0' && *end != ','))
+            bench_die("--pids: up to %d process ids with commas, not %s", REPORT_MAX_PIDS, l->pids_text);
+        l->pids[l->window.pid_count++] = pid;
         p = *end == ',' ? end + 1 : end;
     }
 }
 
 static void take_sample(const struct load *l, struct sample *s) {
-    for (size_t i = 0; i < l->pid_count; i++)
+    for (size_t i = 0; i < l->window.pid_count; i++)
         s->cpu_us[i] = meter_cpu_us(l->pids[i]);
     s->own_cpu_us = meter_own_cpu_us();
     s->mono_us = meter_mono_us();
-    s->events = l->crowd.tally.events;
-    s->merged = l->crowd.tally.merged;
-    s->bytes = l->crowd.tally.bytes;
+    const struct checker_tally *t = &l->crowd.tally, *stalled = &l->crowd.stalled_tally;
+    s->machine_cpu_us = meter_machine_cpu_us();
+    s->events = t->events + stalled->events;
+    s->merged = t->merged + stalled->merged;
+    s->bytes = t->bytes + stalled->bytes;
+}
+
+static void stall(struct load *l, bool stop) {
+    if (l->stalling != stop)
+        crowd_stall(&l->crowd, stop);
+    l->stalling = stop;
 }
 
 static void enter(struct load *l, enum phase phase, uint64_t now) {
     l->phase = phase;
     l->phase_us = now;
     if (phase == PHASE_MEASURE) {
-        take_sample(l, &l->first);
+        take_sample(l, &l->window.first);
         l->crowd.tally.latency = &l->latency;
+        stall(l, l->stall > 0);
+        say("window", 1);
     } else if (phase == PHASE_AFTER) {
-        take_sample(l, &l->last);
+        take_sample(l, &l->window.last);
         l->crowd.tally.latency = NULL;
+        say("window", 0);
     }
 }
 
 static void advance(struct load *l, uint64_t now) {
     double in_phase = (double)(now - l->phase_us) / 1e6;
+    if (l->stalling && (double)(now - l->window.first.mono_us) / 1e6 >= l->stall)
+        stall(l, false);
     if (l->phase == PHASE_QUIET && l->crowd.tally.deltas > 0)
         enter(l, PHASE_WARMUP, now);
     else if (l->phase == PHASE_WARMUP && in_phase >= l->warmup)
@@ -89,14 +101,24 @@ static void announce(struct load *l) {
     if (l->announced || !crowd_ready(&l->crowd))
         return;
     l->announced = true;
-    printf("{\"ready\":%" PRId64 "}\n", l->crowd.answered);
-    fflush(stdout);
+    say("ready", l->crowd.answered);
 }
 
 /* Standard input has ended (or holds something, which counts as well): whoever holds us has seen enough. */
 static bool released(void) {
     struct pollfd in = {.fd = STDIN_FILENO, .events = POLLIN};
     return poll(&in, 1, 0) != 0;
+}
+
+/* The server of all has gone: they come back when whoever holds us says so. */
+static void resume(struct load *l) {
+    if (l->crowd.resumed_us > 0 || !crowd_deserted(&l->crowd))
+        return;
+    if (!l->told_deserted)
+        say("deserted", l->crowd.lost);
+    l->told_deserted = true;
+    if (released())
+        crowd_resume(&l->crowd);
 }
 
 static void run(struct load *l) {
@@ -119,97 +141,31 @@ static void run(struct load *l) {
         now = meter_mono_us();
         announce(l);
         advance(l, now);
+        resume(l);
     }
     if (l->phase == PHASE_MEASURE)
         enter(l, PHASE_AFTER, now);
 }
 
-static int64_t count_faults(const struct load *l, int64_t counts[CHECKER_FAULT_COUNT], int64_t *example) {
-    int64_t broken = 0;
-    for (int64_t i = 0; i < l->crowd.opts.clients; i++) {
-        enum checker_fault fault = l->crowd.clients[i].checker.fault;
-        counts[fault]++;
-        if (fault != CHECKER_none && broken++ == 0)
-            *example = i;
-    }
-    return broken;
-}
-
-static void print_faults(const struct load *l, const int64_t counts[CHECKER_FAULT_COUNT], int64_t example) {
-    const char *comma = "";
-    printf(",\"faults\":{");
-    for (int f = CHECKER_none + 1; f < CHECKER_FAULT_COUNT; f++) {
-        if (counts[f] == 0)
-            continue;
-        printf("%s\"%s\":%" PRId64, comma, checker_fault_name((enum checker_fault)f), counts[f]);
-        comma = ",";
-    }
-    printf("}");
-    if (example >= 0) {
-        const struct checker *c = &l->crowd.clients[example].checker;
-        printf(",\"example\":{\"client\":%" PRId64 ",\"fault\":\"%s\",\"position\":\"%" PRIu64 "-%" PRIu64 "\"}",
-               example, checker_fault_text(c->fault), c->last.attempt, c->last.seq);
-    }
-}
-
-static void print_window(const struct load *l) {
-    const struct sample *a = &l->first, *b = &l->last;
-    double seconds = (double)(b->mono_us - a->mono_us) / 1e6;
-    uint64_t events = b->events - a->events;
-    printf(",\"window\":{\"seconds\":%.3f,\"events\":%" PRIu64 ",\"merged\":%" PRIu64 ",\"bytes\":%" PRIu64
-           ",\"per_second\":%.0f,\"own_cpu\":%.3f,\"cpu\":[",
-           seconds, events, b->merged - a->merged, b->bytes - a->bytes, seconds > 0 ? (double)events / seconds : 0.0,
-           (double)(b->own_cpu_us - a->own_cpu_us) / 1e6);
-    for (size_t i = 0; i < l->pid_count; i++) {
-        printf("%s", i > 0 ? "," : "");
-        if (a->cpu_us[i] == UINT64_MAX || b->cpu_us[i] == UINT64_MAX) /* ended before the window did */
-            printf("null");
-        else
-            printf("%.3f", (double)(b->cpu_us[i] - a->cpu_us[i]) / 1e6);
-    }
-    printf("]}");
-}
-
-static void print_latency(const struct histogram *h) {
-    printf(",\"latency_us\":{\"count\":%" PRIu64 ",\"mean\":%.0f,\"p50\":%" PRIu64 ",\"p99\":%" PRIu64
-           ",\"p999\":%" PRIu64 ",\"max\":%" PRIu64 "}",
-           h->count, h->count > 0 ? (double)h->sum / (double)h->count : 0.0, histogram_quantile(h, 0.5),
-           histogram_quantile(h, 0.99), histogram_quantile(h, 0.999), h->max);
-}
-
-/* How many clients were not whole. */
-static int64_t report(const struct load *l) {
-    const struct checker_tally *t = &l->crowd.tally;
-    int64_t counts[CHECKER_FAULT_COUNT] = {0}, example = -1;
-    int64_t broken = count_faults(l, counts, &example);
-    printf("{\"clients\":%" PRId64 ",\"answered\":%" PRId64 ",\"whole\":%" PRId64 ",\"events\":%" PRIu64
-           ",\"merged\":%" PRIu64 ",\"gaps\":%" PRIu64 ",\"dropped\":%" PRIu64 ",\"bytes\":%" PRIu64,
-           l->crowd.opts.clients, l->crowd.answered, l->crowd.opts.clients - broken, t->events, t->merged, t->gaps,
-           t->dropped, t->bytes);
-    print_faults(l, counts, example);
-    if (l->phase == PHASE_AFTER)
-        print_window(l);
-    print_latency(&l->latency);
-    printf("}\n");
-    return broken;
-}
-
-int main(int argc, char **argv) {
-    struct crowd_options opts = {.host = "127.0.0.1", .path = "/", .clients = 100, .rate = 5000, .sources = 1};
-    struct load *l = &load;
-    bool merged = false;
-    l->pids_text = "";
-    l->measure = 1e6;
-    l->deadline = 60;
+static void read_options(struct load *l, struct crowd_options *opts, int argc, char **argv) {
+    const char *path = "/", *paths = "", *after = "";
     const struct bench_arg table[] = {
-        {"host", BENCH_ARG_STRING, &opts.host, 0, 0, "numeric IPv4 address (127.0.0.1)"},
-        {"port", BENCH_ARG_INT, &opts.port, 1, 65535, "TCP port"},
-        {"path", BENCH_ARG_STRING, &opts.path, 0, 0, "of the stream (/)"},
-        {"clients", BENCH_ARG_INT, &opts.clients, 1, 1000000, "how many (100)"},
-        {"connect-rate", BENCH_ARG_INT, &opts.rate, 1, 1000000, "connections begun a second (5000)"},
-        {"sources", BENCH_ARG_INT, &opts.sources, 1, 250, "loopback addresses to come from (1)"},
-        {"merged", BENCH_ARG_FLAG, &merged, 0, 0, "one larger delta may stand for several positions"},
+        {"host", BENCH_ARG_STRING, &opts->host, 0, 0, "numeric IPv4 address (127.0.0.1)"},
+        {"port", BENCH_ARG_INT, &opts->port, 1, 65535, "TCP port"},
+        {"path", BENCH_ARG_STRING, &path, 0, 0, "of the stream (/)"},
+        {"paths", BENCH_ARG_STRING, &paths, 0, 0, "file with a path a line; client i reads the i-th, and round again"},
+        {"after", BENCH_ARG_STRING, &after, 0, 0, "position after which the streams are asked for"},
+        {"clients", BENCH_ARG_INT, &opts->clients, 1, 1000000, "how many (100)"},
+        {"connect-rate", BENCH_ARG_INT, &opts->rate, 1, 1000000, "connections begun a second (5000)"},
+        {"sources", BENCH_ARG_INT, &opts->sources, 1, 250, "loopback addresses to come from (1)"},
+        {"merged", BENCH_ARG_FLAG, &opts->merged_ok, 0, 0, "one larger delta may stand for several positions"},
         {"hold", BENCH_ARG_FLAG, &l->hold, 0, 0, "keep the connections until standard input ends"},
+        {"stall", BENCH_ARG_INT, &opts->stallers, 0, 1000000, "clients that stop reading (0)"},
+        {"stall-seconds", BENCH_ARG_REAL, &l->stall, 0, 3600, "for how long, from the beginning of the window (10)"},
+        {"resume-port", BENCH_ARG_INT, &opts->resume_port, 1, 65535,
+         "where all go on at once when they have lost their server and standard input has ended"},
+        {"resume-events", BENCH_ARG_INT, &opts->resume_events, 1, 1000000,
+         "positions after which one that came back has caught up (1)"},
         {"pids", BENCH_ARG_STRING, &l->pids_text, 0, 0, "processes whose processor time to measure: 12,34"},
         {"warmup", BENCH_ARG_REAL, &l->warmup, 0, 3600,
          "seconds not measured after the first delta (0: measure from the start)"},
@@ -217,17 +173,39 @@ int main(int argc, char **argv) {
         {"deadline", BENCH_ARG_REAL, &l->deadline, 0.1, 3600, "seconds after which all is ended (60)"},
         {NULL, BENCH_ARG_END, NULL, 0, 0, NULL}};
     bench_args_parse(table, argc, argv);
-    if (opts.port == 0)
+    if (opts->port == 0)
         bench_die("--port is needed (see --help)");
+    if (opts->stallers > opts->clients)
+        bench_die("--stall: there are only %" PRId64 " clients", opts->clients);
+    if (l->hold && opts->resume_port > 0)
+        bench_die("--hold and --resume-port both wait for the end of standard input");
+    if (after[0] != '\0' && !facts_parse_position(after, strlen(after), &opts->after))
+        bench_die("--after: %s is not a position", after);
     parse_pids(l);
-    if (bench_raise_files() < opts.clients + 16)
+    if (paths[0] != '\0')
+        paths_read(&opts->paths, paths);
+    else
+        paths_one(&opts->paths, path);
+}
+
+int main(int argc, char **argv) {
+    struct crowd_options opts = {.host = "127.0.0.1", .clients = 100, .rate = 5000, .sources = 1, .resume_events = 1};
+    struct load *l = &load;
+    l->pids_text = "";
+    l->measure = 1e6;
+    l->deadline = 60;
+    l->stall = 10;
+    read_options(l, &opts, argc, argv);
+    if (opts.stallers == 0)
+        l->stall = 0;
+    if (bench_raise_files(opts.clients + 16) < opts.clients + 16)
         bench_die("%" PRId64 " clients are more than the file limit allows", opts.clients);
     if (crowd_init(&l->crowd, &opts) != 0)
         bench_die("cannot start: %s", strerror(errno));
-    l->crowd.tally.merged_ok = merged;
     l->began_us = meter_mono_us();
     run(l);
-    int64_t broken = report(l);
+    int64_t broken = report_print(&l->crowd, l->phase == PHASE_AFTER ? &l->window : NULL, &l->latency);
     crowd_fini(&l->crowd);
+    paths_fini(&opts.paths);
     return broken == 0 ? 0 : 1;
 }

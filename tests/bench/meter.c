@@ -43,3 +43,14 @@ uint64_t meter_cpu_us(int64_t pid) {
         return UINT64_MAX;
     return (user + sys) * (1000000U / (uint64_t)sysconf(_SC_CLK_TCK));
 }
+
+uint64_t meter_machine_cpu_us(void) {
+    uint64_t user, nice, sys, irq, softirq;
+    FILE *f = fopen("/proc/stat", "re");
+    if (f == NULL)
+        return 0;
+    int n = fscanf(f, "cpu %" SCNu64 " %" SCNu64 " %" SCNu64 " %*u %*u %" SCNu64 " %" SCNu64, &user, &nice, &sys, &irq,
+                   &softirq);
+    fclose(f);
+    return n < 5 ? 0 : (user + nice + sys + irq + softirq) * (1000000U / (uint64_t)sysconf(_SC_CLK_TCK));
+}

@@ -14,4 +14,7 @@ uint64_t meter_own_cpu_us(void);
  * UINT64_MAX if there is no such process. */
 uint64_t meter_cpu_us(int64_t pid);
 
+/* The same of the whole machine, all its cores together, whoever had it. 0 if it is not told. */
+uint64_t meter_machine_cpu_us(void);
+
 #endif
