@@ -26,7 +26,7 @@ struct load {
     double warmup, measure, deadline; /* seconds */
     double stall;                     /* seconds from the window's beginning that stallers do not read */
     bool hold;                        /* only keep the connections until standard input ends */
-    bool announced, told_deserted, stalling;
+    bool announced, told_deserted, told_caught_up, stalling;
     enum phase phase;
     uint64_t began_us, phase_us; /* monotonic */
     struct window window;
@@ -112,7 +112,13 @@ static bool released(void) {
 
 /* The server of all has gone: they come back when whoever holds us says so. */
 static void resume(struct load *l) {
-    if (l->crowd.resumed_us > 0 || !crowd_deserted(&l->crowd))
+    const struct crowd *c = &l->crowd;
+    if (c->resumed_us > 0 && !l->told_caught_up &&
+        c->times.caught_up.count + (uint64_t)c->ended >= (uint64_t)c->opts.clients) {
+        l->told_caught_up = true;
+        say("caught_up", (int64_t)c->times.caught_up.count);
+    }
+    if (c->resumed_us > 0 || !crowd_deserted(c))
         return;
     if (!l->told_deserted)
         say("deserted", l->crowd.lost);

@@ -42,7 +42,7 @@ function figures(result, names = ['server', 'redis', 'worker', 'worker2']) {
     deliveries_per_second: w.per_second, bytes_per_event: w.bytes / w.events,
     cpu_us_per_event: cpu, load_cpu_us_per_event: each(w.own_cpu),
     latency_us: result.latency_us, merged: result.merged, gaps: result.gaps, dropped: result.dropped,
-    others_cores: w.others_cores,
+    others_cores: w.others_cores, stallers: result.stallers,
   };
 }
 
@@ -70,35 +70,39 @@ async function bareRound(context, what, shape, bareArgs = []) {
   }
 }
 
-// One generation that all clients read.
-async function brokerRound(context, what, shape, brokerArgs = []) {
+// One generation that all clients read. loadMore: more options of the load generator. `during` as below.
+async function brokerRound(context, what, shape, brokerArgs = [], loadMore = [], during = null) {
   const stack = new Stack();
   try {
     await stack.start([...context.brokerArgs, ...brokerArgs]);
-    const stream = await stack.generation(tokensOf(shape), shape.rate);
+    const stream = await stack.generation(tokensOf(shape), shape.rate, shape.size);
     const pids = [stack.broker.pid, stack.redis.pid];
-    const load = bench('load', [...loadArgs(shape, stack.port, pids), '--path', stream, '--merged']);
+    const load = bench('load', [...loadArgs(shape, stack.port, pids), '--path', stream, '--merged', ...loadMore]);
     await load.field('ready', 60);
     await stack.startWorker();
-    return finish(context, what, await results(load));
+    const seen = during === null ? {} : await during(stack, load);
+    const one = finish(context, what, await results(load));
+    return one === null ? null : { ...one, ...seen };
   } finally {
     await stack.stop();
   }
 }
 
-// A generation each: `paths` are handed to the load generator in a file, client i reads the i-th. Workers that have
-// taken so many jobs write at each one's own pace.
-async function generationsRound(context, what, shape, workerArgs = []) {
+// A generation a client, each at its own time: they begin as the worker takes them. `during` may look at the stack
+// while the load generator runs; its outcome is part of the figures.
+async function generationsRound(context, what, shape, during = null) {
   const stack = new Stack();
   try {
     await stack.start(context.brokerArgs);
     const paths = await stack.generations(shape.clients, tokensOf(shape), shape.rate);
     const list = `${stack.dir}/paths`;
     fs.writeFileSync(list, `${paths.join('\n')}\n`);
-    const worker = await stack.startWorker(['--slots', String(shape.clients + 100), ...workerArgs]);
+    const worker = await stack.startWorker(['--slots', String(shape.clients + 100)]);
     const pids = [stack.broker.pid, stack.redis.pid, worker.pid];
     const load = bench('load', [...loadArgs(shape, stack.port, pids), '--paths', list, '--merged']);
-    return { result: finish(context, what, await results(load)), stack };
+    const seen = during === null ? {} : await during(stack, load);
+    const one = finish(context, what, await results(load));
+    return one === null ? null : { ...one, ...seen };
   } finally {
     await stack.stop();
   }

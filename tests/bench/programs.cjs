@@ -74,6 +74,11 @@ class Program {
     }, seconds);
   }
 
+  // The load generator's window begins, or ends.
+  window(begins, seconds) {
+    return this.line((line) => line === `{"window":${begins ? 1 : 0}}` || undefined, seconds);
+  }
+
   async stop() {
     if (this.ended) return;
     this.child.kill('SIGTERM');
@@ -108,6 +113,14 @@ function program(name) {
 
 const bench = (name, args) => new Program(name, program(name), args.map(String));
 
+// Processor time of a process so far, in seconds: that of its threads, to the nanosecond.
+function cpuOf(pid) {
+  let ns = 0;
+  for (const task of fs.readdirSync(`/proc/${pid}/task`))
+    ns += Number(fs.readFileSync(`/proc/${pid}/task/${task}/schedstat`, 'utf8').split(' ')[0]);
+  return ns / 1e9;
+}
+
 function directory() {
   const dir = fs.mkdtempSync(path.join(os.tmpdir(), 'tokencast-bench-'));
   directories.add(dir);
@@ -130,4 +143,4 @@ process.on('exit', () => {
 });
 for (const [signal, code] of [['SIGINT', 130], ['SIGTERM', 143]]) process.on(signal, () => process.exit(code));
 
-module.exports = { BUILD, Program, bench, directory, killAll, program, removeDirectory };
+module.exports = { BUILD, Program, bench, cpuOf, directory, killAll, program, removeDirectory };

@@ -1,11 +1,16 @@
 // What a row needs to run: a redis-server on a socket in a directory of its own (nothing is written to disk), brokers,
 // workers, generations, and what Redis and a broker say of themselves.
 'use strict';
+const fs = require('node:fs');
 const path = require('node:path');
 const { Program, directory, program, removeDirectory } = require('./programs.cjs');
 const { RedisClient } = require('./redis.cjs');
 
 const POSTS = 32; // requests at a time
+const TEXT_TOKENS = 50000; // what workers can replay at most
+
+const textOf = (tokens, size) =>
+  Array(tokens).fill('abcdefghij'.repeat(Math.ceil(size / 10)).slice(0, size - 1)).join(' ');
 
 class Stack {
   constructor() {
@@ -21,6 +26,8 @@ class Stack {
     this.redis = new Program('redis-server', 'redis-server', ['--port', '0', '--unixsocket', socket, '--save', '',
       '--appendonly', 'no', '--dir', this.dir]);
     await this.redis.line((line) => /ready to accept connections/i.test(line) || undefined, 10);
+    this.text = path.join(this.dir, 'text');
+    fs.writeFileSync(this.text, textOf(TEXT_TOKENS, 7));
     this.client = await RedisClient.connect(socket);
     this.broker = await this.startBroker(brokerArgs);
     this.port = this.broker.port;
@@ -40,7 +47,7 @@ class Stack {
 
   async startWorker(workerArgs = []) {
     const worker = new Program('tokencast-worker', program('tokencast-worker'), ['--redis', this.redisUrl,
-      '--provider', 'replay', '--ops-listen', '127.0.0.1:0', '--log-format', 'json', '--grace', '0ms', ...workerArgs]);
+      '--provider', 'replay', '--replay-file', this.text, '--ops-listen', '127.0.0.1:0', '--log-format', 'json', '--grace', '0ms', ...workerArgs]);
     this.workers.push(worker);
     await worker.field('msg', 10, 'ready');
     return worker;
@@ -48,11 +55,11 @@ class Stack {
 
   // Starts a generation of `tokens` equal tokens of `size` bytes; the path of its stream.
   async generation(tokens, rate, size = 7) {
-    const text = Array(tokens).fill('abcdefghij'.repeat(Math.ceil(size / 10)).slice(0, size - 1)).join(' ');
+    const options = size === 7 ? { rate, max_tokens: tokens } : { rate, text: textOf(tokens, size) };
     const answer = await fetch(`http://${this.broker.listen}/v1/generations`, {
       method: 'POST',
       headers: { 'content-type': 'application/json' },
-      body: JSON.stringify({ prompt: 'benchmark', options: { text, rate } }),
+      body: JSON.stringify({ prompt: 'benchmark', options }),
       signal: AbortSignal.timeout(30000),
     });
     if (answer.status !== 202) throw new Error(`POST /v1/generations: ${answer.status} ${await answer.text()}`);
@@ -96,4 +103,24 @@ async function metrics(broker) {
   return found;
 }
 
-module.exports = { Stack, metrics };
+// The quantiles of one of its histograms between two looks, in microseconds: as exact as the buckets are.
+function quantiles(before, after, name, wanted) {
+  const buckets = [...after].filter(([key]) => key.startsWith(`${name}_bucket{`))
+    .map(([key, count]) => ({ top: Number(/le="([^"]+)"/.exec(key)[1].replace('+Inf', 'Infinity')),
+      count: count - (before.get(key) || 0) }))
+    .sort((a, b) => a.top - b.top);
+  const total = buckets.length > 0 ? buckets[buckets.length - 1].count : 0;
+  return wanted.map((q) => {
+    let low = { top: 0, count: 0 };
+    for (const bucket of buckets) {
+      if (bucket.count >= q * total && bucket.count > low.count) {
+        const top = bucket.top === Infinity ? low.top : bucket.top;
+        return 1e6 * (low.top + (top - low.top) * (q * total - low.count) / (bucket.count - low.count));
+      }
+      low = bucket;
+    }
+    return NaN;
+  });
+}
+
+module.exports = { Stack, metrics, quantiles };

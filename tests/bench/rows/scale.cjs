@@ -1,0 +1,67 @@
+// Whether an event costs the same however many generations or clients there are: the same events a second in more and
+// more generations, the same deliveries a second to more and more clients. The bare loop shows what of a rise is the
+// kernel's, whose sockets no longer fit its caches.
+'use strict';
+const { bareRound, brokerRound, generationsRound } = require('../measure.cjs');
+const { grouped, line, title } = require('../table.cjs');
+
+const last = (list) => list[list.length - 1];
+const rise = (list, pick) => pick(last(list)) / pick(list[0]);
+const server = (point) => point.broker.cpu_us_per_event.server;
+const redis = (point) => point.broker.cpu_us_per_event.redis;
+const bare = (point) => point.bare.cpu_us_per_event.server;
+
+async function measure(context, shape, points, what, broker, bareArgs) {
+  const found = [];
+  for (const clients of points) {
+    const fit = context.fitting(clients);
+    const one = { ...shape, clients: fit, rate: shape.per_second / fit };
+    const point = { clients: fit, rate: one.rate, broker: await broker(context, `scale, ${fit} ${what}`, one),
+      bare: await bareRound(context, `scale, ${fit} ${what}, bare`, one, bareArgs) };
+    if (point.broker !== null && point.bare !== null) found.push(point);
+  }
+  return found;
+}
+
+function table(what, points) {
+  title(what);
+  line('', 'broker', 'redis', 'worker', 'bare', 'p99 ms', 'others took');
+  for (const p of points)
+    line(grouped(p.clients), server(p).toFixed(2), redis(p).toFixed(2),
+      p.broker.cpu_us_per_event.worker === undefined ? '' : p.broker.cpu_us_per_event.worker.toFixed(2),
+      bare(p).toFixed(2), (p.broker.latency_us.p99 / 1000).toFixed(2), `${p.broker.others_cores.toFixed(2)} cores`);
+}
+
+module.exports = {
+  name: 'scale',
+  order: 80,
+  title: 'cost per event from 100 to 10,000 generations, 1,000 to 15,000 clients',
+  full: {
+    generations: { per_second: 20000, warmup: 6, measure: 12, points: [100, 1000, 10000] },
+    clients: { per_second: 45000, warmup: 2, measure: 12, points: [1000, 5000, 15000] }, limit: 500,
+  },
+  quick: {
+    generations: { per_second: 10000, warmup: 4, measure: 4, points: [100, 10000] },
+    clients: { per_second: 30000, warmup: 1, measure: 4, points: [1000, 15000] },
+  },
+  async run(shape, context) {
+    const { generations, clients } = shape;
+    const result = {
+      generations: await measure(context, generations, generations.points, 'generations', generationsRound, ['--each']),
+      clients: await measure(context, clients, clients.points, 'clients', brokerRound, []),
+    };
+    return result.generations.length > 0 && result.clients.length > 0 ? result : null;
+  },
+  print(r) {
+    const rate = (points) => grouped(points[0].clients * points[0].rate);
+    table(`CPU us an event, ${rate(r.generations)} events/s in so many generations of one client each`, r.generations);
+    table(`CPU us an event, ${rate(r.clients)} deliveries/s to so many clients of one generation`, r.clients);
+  },
+  reached: (r) => [
+    ['generations: broker CPU per event, last / first', rise(r.generations, server).toFixed(2), '<= 1.2'],
+    ['generations: Redis CPU per event, last / first', rise(r.generations, redis).toFixed(2), '<= 1.2'],
+    ['generations: bare loop, last / first', rise(r.generations, bare).toFixed(2), ''],
+    ['clients: broker CPU per event, last / first', rise(r.clients, server).toFixed(2), '<= 1.2'],
+    ['clients: bare loop, last / first', rise(r.clients, bare).toFixed(2), ''],
+  ],
+};
