@@ -20,6 +20,7 @@
 struct bare {
     struct herd herd;
     int64_t clients, events;
+    int64_t skip; /* deltas that somebody else has sent already */
     double rate, deadline;
     const char *token, *fault_name;
     bool dribble, each, uring;
@@ -58,9 +59,10 @@ static void play_slot(struct bare *b, int64_t slot, int64_t number, uint64_t at)
 static void play(struct bare *b) {
     uint64_t mono = meter_mono_us() + 200000, real = meter_real_us() + 200000, cpu = meter_own_cpu_us();
     herd_serve_until(&b->herd, mono, NULL);
-    each_tape(b, tape_start, real);
-    for (int64_t i = 0; i < b->events * b->slots && !herd_all_gone(&b->herd); i++) {
-        uint64_t due = (uint64_t)((double)i / (double)b->slots / b->rate * 1e6);
+    if (b->skip == 0)
+        each_tape(b, tape_start, real);
+    for (int64_t i = b->skip * b->slots; i < b->events * b->slots && !herd_all_gone(&b->herd); i++) {
+        uint64_t due = (uint64_t)((double)(i - b->skip * b->slots) / (double)b->slots / b->rate * 1e6);
         herd_serve_until(&b->herd, mono + due, herd_all_gone);
         play_slot(b, i % b->slots, i / b->slots + 1, real + due);
     }
@@ -77,6 +79,14 @@ static void report(const struct bare *b) {
            (double)b->cpu_us / (double)events);
 }
 
+static void open_tape(const struct bare *b, struct tape *t, enum tape_fault fault) {
+    tape_init(t, fault, b->token);
+    if (b->skip > 0)
+        tape_open_after(t, (uint64_t)b->skip);
+    else
+        tape_open(t, meter_real_us());
+}
+
 static void open_tapes(struct bare *b) {
     enum tape_fault fault = tape_fault_by_name(b->fault_name);
     if (fault == TAPE_FAULT_COUNT) {
@@ -86,14 +96,10 @@ static void open_tapes(struct bare *b) {
     }
     if ((b->plain = calloc((size_t)b->slots, sizeof(*b->plain))) == NULL)
         bench_die("no memory");
-    for (int64_t i = 0; i < b->slots; i++) {
-        tape_init(&b->plain[i], TAPE_none, b->token);
-        tape_open(&b->plain[i], meter_real_us());
-    }
-    if (fault == TAPE_none)
-        return;
-    tape_init(&b->broken, fault, b->token);
-    tape_open(&b->broken, meter_real_us());
+    for (int64_t i = 0; i < b->slots; i++)
+        open_tape(b, &b->plain[i], TAPE_none);
+    if (fault != TAPE_none)
+        open_tape(b, &b->broken, fault);
 }
 
 static int64_t count_slots(const struct bare *b) {
@@ -111,6 +117,7 @@ int main(int argc, char **argv) {
         {"clients", BENCH_ARG_INT, &b.clients, 1, 1000000, "to wait for and to serve (100)"},
         {"events", BENCH_ARG_INT, &b.events, 1, 10000000, "deltas to send to each (100)"},
         {"rate", BENCH_ARG_REAL, &b.rate, 0.001, 1e6, "events a second (50)"},
+        {"skip", BENCH_ARG_INT, &b.skip, 0, 10000000, "the first events, which another server has sent (0)"},
         {"each", BENCH_ARG_FLAG, &b.each, 0, 0, "a schedule of its own for each client"},
         {"uring", BENCH_ARG_FLAG, &b.uring, 0, 0, "through io_uring instead of send()"},
         {"token", BENCH_ARG_STRING, &b.token, 0, 0, "text of a delta (\" abcdef\")"},

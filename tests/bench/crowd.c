@@ -224,8 +224,9 @@ void crowd_stall(struct crowd *c, bool stop) {
     for (int64_t i = 0; i < c->opts.clients; i++) {
         struct client *cl = &c->clients[i];
         struct epoll_event ev = {.events = EPOLLIN, .data.ptr = cl};
-        if (!cl->staller || cl->fd < 0 || cl->connecting)
+        if (!cl->staller || cl->fd < 0 || cl->connecting || cl->stopped == stop)
             continue;
+        cl->stopped = stop;
         if (epoll_ctl(c->epoll, stop ? EPOLL_CTL_DEL : EPOLL_CTL_ADD, cl->fd, &ev) != 0) {
             checker_fail(&cl->checker, CHECKER_connect);
             client_end(c, cl);

@@ -34,6 +34,7 @@ struct client {
     bool connecting;
     bool lost;    /* waits for crowd_resume() */
     bool staller; /* one of those that stop */
+    bool stopped; /* not in the epoll set now */
 };
 
 /* Durations of each client, microseconds since its connection was begun. */
@@ -66,7 +67,7 @@ void crowd_fini(struct crowd *c);
 /* Opens the connections that are due and waits at most timeout_ms for events. 0, or -1 with errno. */
 int crowd_step(struct crowd *c, int timeout_ms);
 
-/* The stallers stop reading, or go on. */
+/* The stallers that are connected stop reading, or go on. */
 void crowd_stall(struct crowd *c, bool stop);
 
 /* All who lost their server ask resume_port for what follows, at once. */

@@ -75,11 +75,12 @@ async function brokerRound(context, what, shape, brokerArgs = [], loadMore = [],
   const stack = new Stack();
   try {
     await stack.start([...context.brokerArgs, ...brokerArgs]);
-    const stream = await stack.generation(tokensOf(shape), shape.rate, shape.size);
+    const flush = shape.flush || 1; // tokens an event
+    const stream = await stack.generation(flush * tokensOf(shape), flush * shape.rate);
     const pids = [stack.broker.pid, stack.redis.pid];
     const load = bench('load', [...loadArgs(shape, stack.port, pids), '--path', stream, '--merged', ...loadMore]);
     await load.field('ready', 60);
-    await stack.startWorker();
+    await stack.startWorker(['--flush-tokens', String(flush), '--flush-interval', '1s']);
     const seen = during === null ? {} : await during(stack, load);
     const one = finish(context, what, await results(load));
     return one === null ? null : { ...one, ...seen };

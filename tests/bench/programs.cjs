@@ -121,6 +121,13 @@ function cpuOf(pid) {
   return ns / 1e9;
 }
 
+// The same of the whole machine, in steps of a clock tick of 10 ms.
+function machineCpu() {
+  const [user, nice, system, , , irq, softirq] = fs.readFileSync('/proc/stat', 'utf8').split('\n')[0].split(/\s+/)
+    .slice(1).map(Number);
+  return (user + nice + system + irq + softirq) / 100;
+}
+
 function directory() {
   const dir = fs.mkdtempSync(path.join(os.tmpdir(), 'tokencast-bench-'));
   directories.add(dir);
@@ -143,4 +150,4 @@ process.on('exit', () => {
 });
 for (const [signal, code] of [['SIGINT', 130], ['SIGTERM', 143]]) process.on(signal, () => process.exit(code));
 
-module.exports = { BUILD, Program, bench, cpuOf, directory, killAll, program, removeDirectory };
+module.exports = { BUILD, Program, bench, cpuOf, directory, killAll, machineCpu, program, removeDirectory };

@@ -7,10 +7,7 @@ const { Program, directory, program, removeDirectory } = require('./programs.cjs
 const { RedisClient } = require('./redis.cjs');
 
 const POSTS = 32; // requests at a time
-const TEXT_TOKENS = 50000; // what workers can replay at most
-
-const textOf = (tokens, size) =>
-  Array(tokens).fill('abcdefghij'.repeat(Math.ceil(size / 10)).slice(0, size - 1)).join(' ');
+const TEXT_TOKENS = 500000; // what workers can replay at most
 
 class Stack {
   constructor() {
@@ -27,7 +24,7 @@ class Stack {
       '--appendonly', 'no', '--dir', this.dir]);
     await this.redis.line((line) => /ready to accept connections/i.test(line) || undefined, 10);
     this.text = path.join(this.dir, 'text');
-    fs.writeFileSync(this.text, textOf(TEXT_TOKENS, 7));
+    fs.writeFileSync(this.text, Array(TEXT_TOKENS).fill('abcdef').join(' '));
     this.client = await RedisClient.connect(socket);
     this.broker = await this.startBroker(brokerArgs);
     this.port = this.broker.port;
@@ -53,13 +50,12 @@ class Stack {
     return worker;
   }
 
-  // Starts a generation of `tokens` equal tokens of `size` bytes; the path of its stream.
-  async generation(tokens, rate, size = 7) {
-    const options = size === 7 ? { rate, max_tokens: tokens } : { rate, text: textOf(tokens, size) };
+  // Starts a generation of `tokens` tokens of 7 bytes; the path of its stream.
+  async generation(tokens, rate) {
     const answer = await fetch(`http://${this.broker.listen}/v1/generations`, {
       method: 'POST',
       headers: { 'content-type': 'application/json' },
-      body: JSON.stringify({ prompt: 'benchmark', options }),
+      body: JSON.stringify({ prompt: 'benchmark', options: { rate, max_tokens: tokens } }),
       signal: AbortSignal.timeout(30000),
     });
     if (answer.status !== 202) throw new Error(`POST /v1/generations: ${answer.status} ${await answer.text()}`);

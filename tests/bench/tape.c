@@ -10,7 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MERGED 3 /* deltas that a gap or a merged delta stands for */
+#define MERGED  3    /* deltas that a gap or a merged delta stands for */
+#define ATTEMPT 1203 /* whatever a worker may have chosen */
 
 static const char *const fault_names[TAPE_FAULT_COUNT] = {
 #define X(name, text) #name,
@@ -99,7 +100,7 @@ void tape_fini(struct tape *t) {
     t->len = t->cap = 0;
 }
 
-void tape_open(struct tape *t, uint64_t at) {
+static void put_head(struct tape *t) {
     char head[256];
     int status = t->fault == TAPE_status ? 503 : 200;
     int n = snprintf(head, sizeof(head),
@@ -107,6 +108,10 @@ void tape_open(struct tape *t, uint64_t at) {
                      "X-Accel-Buffering: no\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n",
                      status);
     put(t, head, (size_t)n);
+}
+
+void tape_open(struct tape *t, uint64_t at) {
+    put_head(t);
     t->seq = 1;
     put_chunk(t, snprintf(t->event, sizeof(t->event),
                           "event: open\ndata: {\"type\":\"open\",\"state\":\"queued\",\"position\":\"0-1\"}\n\n"));
@@ -117,8 +122,15 @@ void tape_open(struct tape *t, uint64_t at) {
                               at));
 }
 
+void tape_open_after(struct tape *t, uint64_t skipped) {
+    put_head(t);
+    t->attempt = ATTEMPT;
+    t->seq = 2 + skipped;
+    t->offset = skipped * t->units;
+}
+
 void tape_start(struct tape *t, uint64_t at) {
-    t->attempt = 1203;
+    t->attempt = ATTEMPT;
     t->seq = 2;
     if (t->fault != TAPE_lose_start)
         put_chunk(t, snprintf(t->event, sizeof(t->event),

@@ -59,6 +59,8 @@ void tape_open(struct tape *t, uint64_t at); /* head and created */
 void tape_start(struct tape *t, uint64_t at);
 void tape_delta(struct tape *t, uint64_t at, int64_t number, int64_t mid);
 void tape_done(struct tape *t, uint64_t at);
+/* Instead of tape_open() and tape_start(): the head, and then what follows the first `skipped` deltas. */
+void tape_open_after(struct tape *t, uint64_t skipped);
 
 /* TAPE_FAULT_COUNT if there is no such fault. */
 enum tape_fault tape_fault_by_name(const char *name);

@@ -34,8 +34,8 @@ module.exports = {
   name: 'stalled',
   order: 60,
   title: 'a tenth of 1,000 clients stops reading',
-  full: { clients: 1000, stallers: 100, rate: 50, size: 1024, warmup: 3, measure: 60, rounds: 1, limit: 600 },
-  quick: { clients: 1000, stallers: 100, rate: 50, size: 1024, warmup: 2, measure: 10, rounds: 1 },
+  full: { clients: 1000, stallers: 100, rate: 50, flush: 150, warmup: 3, measure: 60, rounds: 1, limit: 600 },
+  quick: { clients: 1000, stallers: 100, rate: 50, flush: 150, warmup: 2, measure: 10, rounds: 1 },
   async run(shape, context) {
     const stall = ['--stall', shape.stallers, '--stall-seconds', shape.measure];
     const rounds = await takeTurns('stalled', Math.min(context.rounds, shape.rounds), {
@@ -50,7 +50,7 @@ module.exports = {
   },
   print(r) {
     title(`${grouped(r.stallers)} of ${grouped(r.clients)} clients stop reading for ${r.measure} s; ${r.rate} events/s of ` +
-      `${grouped(r.size)} bytes`);
+      `${grouped(r.flush * 7)} characters`);
     line('', 'others p50 ms', 'others p99 ms', 'RSS growth', 'TCP growth', 'gaps');
     for (const [label, list] of [['nobody stalls', r.rounds.none], ['stalled', r.rounds.some]])
       line(label, ms(median(list.map((o) => o.latency_us.p50))), ms(median(list.map((o) => o.latency_us.p99))),

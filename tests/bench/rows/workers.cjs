@@ -2,7 +2,7 @@
 // comes, so that Redis or the cores are the limit. An event is one entry; what a worker has to merge counts once.
 'use strict';
 const { setTimeout: sleep } = require('node:timers/promises');
-const { cpuOf } = require('../programs.cjs');
+const { cpuOf, machineCpu } = require('../programs.cjs');
 const { Stack } = require('../stack.cjs');
 const { grouped, line, title } = require('../table.cjs');
 
@@ -10,9 +10,8 @@ const WORKERS = 2;
 const ALL = ['redis', ...Array.from({ length: WORKERS }, (_, i) => `worker ${i + 1}`)];
 
 async function sample(stack) {
-  const [entries] = await stack.client.call('INFO', 'commandstats').then((text) => [
-    Number((/^cmdstat_xadd:calls=(\d+)/m.exec(text) || [, 0])[1])]);
-  return { at: performance.now(), entries, cpu: [stack.redis, ...stack.workers].map((one) => cpuOf(one.pid)) };
+  const [entries] = await stack.commands('xadd');
+  return { at: performance.now(), machine: machineCpu(), entries, cpu: [stack.redis, ...stack.workers].map((one) => cpuOf(one.pid)) };
 }
 
 // Every log must have come to its end; how many have not after some time.
@@ -36,17 +35,19 @@ async function measured(stack, shape) {
   const entries = last.entries - first.entries, seconds = (last.at - first.at) / 1000;
   const cpu = last.cpu.map((value, i) => value - first.cpu[i]);
   const each = (value) => (value * 1e6) / entries;
+  const used = cpu.reduce((sum, value) => sum + value, 0);
   return { seconds, events: entries, events_per_second: entries / seconds,
     tokens_per_second: shape.generations * shape.rate, redis_us: each(cpu[0]),
-    worker_us: each(cpu.slice(1).reduce((sum, value) => sum + value, 0)), cores: cpu.map((value) => value / seconds) };
+    worker_us: each(cpu.slice(1).reduce((sum, value) => sum + value, 0)), cores: cpu.map((value) => value / seconds),
+    others_cores: Math.max(0, last.machine - first.machine - used) / seconds };
 }
 
 module.exports = {
   name: 'workers',
   order: 70,
   title: '2 worker processes into one Redis, no broker',
-  full: { generations: 2000, rate: 150, warmup: 3, measure: 12 },
-  quick: { generations: 2000, rate: 150, warmup: 3, measure: 5 },
+  full: { generations: 2000, rate: 100, warmup: 4, measure: 12 },
+  quick: { generations: 2000, rate: 100, warmup: 3, measure: 5 },
   async run(shape, context) {
     const stack = new Stack();
     try {
@@ -69,6 +70,8 @@ module.exports = {
     line('events/s', grouped(r.events_per_second));
     line('worker CPU us/event', r.worker_us.toFixed(2));
     line('redis CPU us/event', r.redis_us.toFixed(2));
+    line('tokens an event', (r.tokens_per_second / r.events_per_second).toFixed(2));
+    line('others took, cores', r.others_cores.toFixed(2));
     r.cores.forEach((cores, i) => line(`${ALL[i]}, cores`, cores.toFixed(2)));
   },
   reached: (r) => [
