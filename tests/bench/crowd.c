@@ -136,14 +136,16 @@ static void client_open(struct crowd *c, int64_t i) {
 }
 
 /* What the bytes just judged say of the time it took. */
-static void client_times(struct crowd *c, struct client *cl, bool was_answered, bool was_first) {
+static void client_times(struct crowd *c, struct client *cl, bool was_answered, uint64_t was_seq) {
     const struct checker *ck = &cl->checker;
     uint64_t now = meter_mono_us();
     if (!was_answered && ck->body.status == 200) {
         c->answered++;
         histogram_add(&c->times.head, now - cl->asked_us);
     }
-    if (!was_first && ck->last.seq > 0)
+    if (was_seq < 3 && ck->last.seq >= 3)
+        c->begun++;
+    if (was_seq == 0 && ck->last.seq > 0)
         histogram_add(&c->times.first, now - cl->asked_us);
     if (cl->target > 0 && ck->last.seq >= cl->target) {
         histogram_add(&c->times.caught_up, now - c->resumed_us);
@@ -166,15 +168,16 @@ static void client_over(struct crowd *c, struct client *cl) {
 
 static void client_read(struct crowd *c, struct client *cl) {
     struct checker *ck = &cl->checker;
-    bool was_answered = ck->body.status == 200, was_first = ck->last.seq > 0;
+    bool was_answered = ck->body.status == 200;
+    uint64_t was_seq = ck->last.seq;
     ssize_t n = recv(cl->fd, c->read_buffer, READ_SIZE, 0);
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
     if (n > 0) {
         ck->tally->now_us = meter_real_us();
         checker_feed(ck, c->read_buffer, (size_t)n);
-        if (!was_answered || !was_first || cl->target > 0)
-            client_times(c, cl, was_answered, was_first);
+        if (!was_answered || was_seq < 3 || cl->target > 0)
+            client_times(c, cl, was_answered, was_seq);
         return;
     }
     client_over(c, cl);

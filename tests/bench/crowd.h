@@ -58,6 +58,7 @@ struct crowd {
     uint64_t resumed_us; /* monotonic, of crowd_resume(); 0 before */
     int64_t opened;      /* all below this have been opened, since the beginning or since crowd_resume() */
     int64_t connecting, answered, ended, lost;
+    int64_t begun; /* clients that have had a third event: the first delta */
 };
 
 /* 0, or -1 with errno. */

@@ -2,7 +2,8 @@
  * ({"ready":…}), at the window's beginning and end ({"window":…}), when all have lost their server ({"deserted":…}),
  * and one with the results at the end. Status 0: every client whole; 1: not; 2: could not run.
  *
- * Figures are taken over a window that begins `warmup` seconds after the first delta (0: with the program): events
+ * Figures are taken over a window that begins `warmup` seconds after the first delta (0: with the program; --all-begun:
+ * after the first delta of the last client): events
  * delivered, their latency, and the processor time of the processes named, between the same two moments. One thread. */
 #include "args.h"
 #include "crowd.h"
@@ -26,6 +27,7 @@ struct load {
     double warmup, measure, deadline; /* seconds */
     double stall;                     /* seconds from the window's beginning that stallers do not read */
     bool hold;                        /* only keep the connections until standard input ends */
+    bool all_begun;                   /* the warm-up waits for the first delta of every client */
     bool announced, told_deserted, told_caught_up, stalling;
     enum phase phase;
     uint64_t began_us, phase_us; /* monotonic */
@@ -78,6 +80,7 @@ static void enter(struct load *l, enum phase phase, uint64_t now) {
         l->crowd.tally.latency = &l->latency;
         stall(l, l->stall > 0);
         say("window", 1);
+        l->window.begun_us = l->phase_us - l->began_us;
     } else if (phase == PHASE_AFTER) {
         take_sample(l, &l->window.last);
         l->crowd.tally.latency = NULL;
@@ -86,10 +89,11 @@ static void enter(struct load *l, enum phase phase, uint64_t now) {
 }
 
 static void advance(struct load *l, uint64_t now) {
+    const struct crowd *c = &l->crowd;
     double in_phase = (double)(now - l->phase_us) / 1e6;
     if (l->stalling && (double)(now - l->window.first.mono_us) / 1e6 >= l->stall)
         stall(l, false);
-    if (l->phase == PHASE_QUIET && l->crowd.tally.deltas > 0)
+    if (l->phase == PHASE_QUIET && (l->all_begun ? c->begun == c->opts.clients : c->begun > 0))
         enter(l, PHASE_WARMUP, now);
     else if (l->phase == PHASE_WARMUP && in_phase >= l->warmup)
         enter(l, PHASE_MEASURE, now);
@@ -175,6 +179,7 @@ static void read_options(struct load *l, struct crowd_options *opts, int argc, c
         {"pids", BENCH_ARG_STRING, &l->pids_text, 0, 0, "processes whose processor time to measure: 12,34"},
         {"warmup", BENCH_ARG_REAL, &l->warmup, 0, 3600,
          "seconds not measured after the first delta (0: measure from the start)"},
+        {"all-begun", BENCH_ARG_FLAG, &l->all_begun, 0, 0, "the warm-up waits until every client has had a delta"},
         {"measure", BENCH_ARG_REAL, &l->measure, 0.001, 1e6, "seconds to measure (to the end)"},
         {"deadline", BENCH_ARG_REAL, &l->deadline, 0.1, 3600, "seconds after which all is ended (60)"},
         {NULL, BENCH_ARG_END, NULL, 0, 0, NULL}};

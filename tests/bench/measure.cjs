@@ -38,7 +38,7 @@ function figures(result, names = ['server', 'redis', 'worker', 'worker2']) {
     if (seconds !== null) cpu[names[i]] = each(seconds);
   });
   return {
-    clients: result.clients, whole: result.whole, seconds: w.seconds, events: w.events,
+    clients: result.clients, whole: result.whole, begun_s: w.begun, seconds: w.seconds, events: w.events,
     deliveries_per_second: w.per_second, bytes_per_event: w.bytes / w.events,
     cpu_us_per_event: cpu, load_cpu_us_per_event: each(w.own_cpu),
     latency_us: result.latency_us, merged: result.merged, gaps: result.gaps, dropped: result.dropped,
@@ -46,7 +46,8 @@ function figures(result, names = ['server', 'redis', 'worker', 'worker2']) {
   };
 }
 
-const tokensOf = (shape) => Math.ceil(shape.rate * (shape.warmup + shape.measure + 1));
+// `spread`: how long generations may take to begin, beyond the warm-up.
+const tokensOf = (shape) => Math.ceil(shape.rate * ((shape.spread || 0) + shape.warmup + shape.measure + 1));
 const loadArgs = (shape, port, pids) => ['--port', port, '--clients', shape.clients, '--sources', 250,
   '--pids', pids.join(','), '--warmup', shape.warmup, '--measure', shape.measure,
   '--deadline', 60 + 4 * (shape.warmup + shape.measure)];
@@ -100,7 +101,7 @@ async function generationsRound(context, what, shape, during = null) {
     fs.writeFileSync(list, `${paths.join('\n')}\n`);
     const worker = await stack.startWorker(['--slots', String(shape.clients + 100)]);
     const pids = [stack.broker.pid, stack.redis.pid, worker.pid];
-    const load = bench('load', [...loadArgs(shape, stack.port, pids), '--paths', list, '--merged']);
+    const load = bench('load', [...loadArgs(shape, stack.port, pids), '--paths', list, '--merged', '--all-begun']);
     const seen = during === null ? {} : await during(stack, load);
     const one = finish(context, what, await results(load));
     return one === null ? null : { ...one, ...seen };

@@ -47,10 +47,11 @@ static void print_window(const struct window *w) {
     const struct sample *a = &w->first, *b = &w->last;
     double seconds = (double)(b->mono_us - a->mono_us) / 1e6;
     uint64_t events = b->events - a->events;
-    printf(",\"window\":{\"seconds\":%.3f,\"events\":%" PRIu64 ",\"merged\":%" PRIu64 ",\"bytes\":%" PRIu64
-           ",\"per_second\":%.0f,\"own_cpu\":%.3f,\"others_cores\":%.2f,\"cpu\":[",
-           seconds, events, b->merged - a->merged, b->bytes - a->bytes, seconds > 0 ? (double)events / seconds : 0.0,
-           (double)(b->own_cpu_us - a->own_cpu_us) / 1e6, others_cores(w, seconds));
+    printf(",\"window\":{\"begun\":%.3f,\"seconds\":%.3f,\"events\":%" PRIu64 ",\"merged\":%" PRIu64
+           ",\"bytes\":%" PRIu64 ",\"per_second\":%.0f,\"own_cpu\":%.3f,\"others_cores\":%.2f,\"cpu\":[",
+           (double)w->begun_us / 1e6, seconds, events, b->merged - a->merged, b->bytes - a->bytes,
+           seconds > 0 ? (double)events / seconds : 0.0, (double)(b->own_cpu_us - a->own_cpu_us) / 1e6,
+           others_cores(w, seconds));
     for (size_t i = 0; i < w->pid_count; i++) {
         printf("%s", i > 0 ? "," : "");
         if (a->cpu_us[i] == UINT64_MAX || b->cpu_us[i] == UINT64_MAX) /* ended before the window did */

@@ -19,6 +19,7 @@ struct sample {
 
 struct window {
     struct sample first, last;
+    uint64_t begun_us; /* from the program's beginning to the window's */
     size_t pid_count;
 };
 

@@ -25,11 +25,11 @@ async function measure(context, shape, points, what, broker, bareArgs) {
 
 function table(what, points) {
   title(what);
-  line('', 'broker', 'redis', 'worker', 'bare', 'p99 ms', 'others took');
+  line('', 'broker', 'redis', 'worker', 'bare', 'p99 ms', 'begun after', 'others took');
   for (const p of points)
     line(grouped(p.clients), server(p).toFixed(2), redis(p).toFixed(2),
       p.broker.cpu_us_per_event.worker === undefined ? '' : p.broker.cpu_us_per_event.worker.toFixed(2),
-      bare(p).toFixed(2), (p.broker.latency_us.p99 / 1000).toFixed(2), `${p.broker.others_cores.toFixed(2)} cores`);
+      bare(p).toFixed(2), (p.broker.latency_us.p99 / 1000).toFixed(2), `${p.broker.begun_s.toFixed(1)} s`, `${p.broker.others_cores.toFixed(2)} cores`);
 }
 
 module.exports = {
@@ -37,11 +37,11 @@ module.exports = {
   order: 80,
   title: 'cost per event from 100 to 10,000 generations, 1,000 to 15,000 clients',
   full: {
-    generations: { per_second: 20000, warmup: 6, measure: 12, points: [100, 1000, 10000] },
+    generations: { per_second: 20000, spread: 30, warmup: 2, measure: 12, points: [100, 1000, 10000] },
     clients: { per_second: 45000, warmup: 2, measure: 12, points: [1000, 5000, 15000] }, limit: 500,
   },
   quick: {
-    generations: { per_second: 10000, warmup: 4, measure: 4, points: [100, 10000] },
+    generations: { per_second: 10000, spread: 30, warmup: 1, measure: 4, points: [100, 10000] },
     clients: { per_second: 30000, warmup: 1, measure: 4, points: [1000, 15000] },
   },
   async run(shape, context) {
