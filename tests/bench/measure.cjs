@@ -46,8 +46,9 @@ function figures(result, names = ['server', 'redis', 'worker', 'worker2']) {
   };
 }
 
-// `spread`: how long generations may take to begin, beyond the warm-up.
-const tokensOf = (shape) => Math.ceil(shape.rate * ((shape.spread || 0) + shape.warmup + shape.measure + 1));
+// `spread`: seconds from the first generation's beginning to the last one's reader.
+const tokensOf = (shape, spread = 0) => Math.ceil(shape.rate * (spread + shape.warmup + shape.measure + 1));
+const spreadOf = (shape) => 2 + shape.clients / 500;
 const loadArgs = (shape, port, pids) => ['--port', port, '--clients', shape.clients, '--sources', 250,
   '--pids', pids.join(','), '--warmup', shape.warmup, '--measure', shape.measure,
   '--deadline', 60 + 4 * (shape.warmup + shape.measure)];
@@ -90,16 +91,16 @@ async function brokerRound(context, what, shape, brokerArgs = [], loadMore = [],
   }
 }
 
-// A generation a client, each at its own time: they begin as the worker takes them. `during` may look at the stack
-// while the load generator runs; its outcome is part of the figures.
+// A generation a client, each at its own time: they begin as they are asked for, and the readers come when all have.
+// `during` may look at the stack while the load generator runs; its outcome is part of the figures.
 async function generationsRound(context, what, shape, during = null) {
   const stack = new Stack();
   try {
     await stack.start(context.brokerArgs);
-    const paths = await stack.generations(shape.clients, tokensOf(shape), shape.rate);
+    const worker = await stack.startWorker(['--slots', String(shape.clients + 100)]);
+    const paths = await stack.generations(shape.clients, tokensOf(shape, spreadOf(shape)), shape.rate);
     const list = `${stack.dir}/paths`;
     fs.writeFileSync(list, `${paths.join('\n')}\n`);
-    const worker = await stack.startWorker(['--slots', String(shape.clients + 100)]);
     const pids = [stack.broker.pid, stack.redis.pid, worker.pid];
     const load = bench('load', [...loadArgs(shape, stack.port, pids), '--paths', list, '--merged', '--all-begun']);
     const seen = during === null ? {} : await during(stack, load);

@@ -8,8 +8,8 @@ module.exports = {
   name: 'generations',
   order: 40,
   title: '1,000 generations with 1 client each at 50 events/s',
-  full: { clients: 1000, rate: 50, spread: 4, warmup: 1, measure: 15 },
-  quick: { clients: 1000, rate: 50, spread: 4, warmup: 1, measure: 4, rounds: 1 },
+  full: { clients: 1000, rate: 50, warmup: 1, measure: 15 },
+  quick: { clients: 1000, rate: 50, warmup: 1, measure: 4, rounds: 1 },
   async run(shape, context) {
     const rounds = await takeTurns('generations', Math.min(context.rounds, shape.rounds || 99), {
       bare: (what) => bareRound(context, what, shape, ['--each']),

@@ -19,8 +19,8 @@ module.exports = {
   name: 'tail',
   order: 45,
   title: 'log to socket at 20,000 events/s in 1,000 generations',
-  full: { clients: 1000, rate: 20, spread: 4, warmup: 1, measure: 15 },
-  quick: { clients: 1000, rate: 20, spread: 4, warmup: 1, measure: 5, rounds: 1 },
+  full: { clients: 1000, rate: 20, warmup: 1, measure: 15 },
+  quick: { clients: 1000, rate: 20, warmup: 1, measure: 5, rounds: 1 },
   async run(shape, context) {
     const rounds = [];
     const count = Math.min(context.rounds, shape.rounds || 99);
