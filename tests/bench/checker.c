@@ -166,6 +166,8 @@ static void on_data_line(struct checker *c, const char *p, size_t n) {
     if (c->has_data || c->has_id) /* one data line an event, and the id after it (docs/rationale.md) */
         checker_fail(c, CHECKER_syntax);
     c->has_data = true;
+    if (c->tally->foreign)
+        c->has_id = facts_id(p, n, &c->id);
     if (c->type == CHECKER_DELTA)
         facts_of_delta(&c->facts, p, n);
     else if (c->type == CHECKER_GAP)
@@ -186,6 +188,8 @@ static void on_line(struct checker *c, const char *p, size_t n) {
     } else if (starts(p, n, "event: ", 7)) {
         c->type = type_of(p + 7, n - 7);
     } else if (starts(p, n, "id: ", 4)) {
+        if (c->tally->foreign)
+            return;
         c->has_id = true;
         if (!facts_parse_position(p + 4, n - 4, &c->id))
             checker_fail(c, CHECKER_syntax);

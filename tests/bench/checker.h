@@ -39,6 +39,7 @@ enum checker_fault {
 
 struct checker_tally {         /* over all clients; zeroed = empty */
     bool merged_ok;            /* a delta may stand for several positions if the text is unbroken */
+    bool foreign;              /* a server whose id: lines are its own: positions are "id" in the data */
     struct histogram *latency; /* from a delta's `at` to its arrival; NULL = not now */
     uint64_t now_us;           /* Unix time of the bytes being fed */
     uint64_t events;           /* with a position */

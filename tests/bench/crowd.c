@@ -36,6 +36,7 @@ int crowd_init(struct crowd *c, const struct crowd_options *opts) {
         return -1;
     }
     c->tally.merged_ok = c->stalled_tally.merged_ok = opts->merged_ok;
+    c->tally.foreign = c->stalled_tally.foreign = opts->foreign;
     for (int64_t i = 0; i < opts->clients; i++) {
         struct client *cl = &c->clients[i];
         cl->staller = i * opts->stallers / opts->clients != (i + 1) * opts->stallers / opts->clients;
@@ -178,6 +179,8 @@ static void client_read(struct crowd *c, struct client *cl) {
         checker_feed(ck, c->read_buffer, (size_t)n);
         if (!was_answered || was_seq < 3 || cl->target > 0)
             client_times(c, cl, was_answered, was_seq);
+        if (ck->tally->foreign && ck->done) /* as a page closes an EventSource, which would come back */
+            client_end(c, cl);
         return;
     }
     client_over(c, cl);

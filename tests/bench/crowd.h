@@ -20,6 +20,7 @@ struct crowd_options {
     int64_t rate;    /* connections begun a second */
     int64_t sources; /* addresses to come from: 127.0.0.1 and on; 1 = leave it to the kernel */
     bool merged_ok;
+    bool foreign;                /* not our broker: see struct checker_tally; a client leaves after done */
     int64_t stallers;            /* how many of them stop reading at crowd_stall(), evenly spread */
     int64_t resume_port;         /* where clients go on that lose their connection; 0: they are judged */
     int64_t resume_events;       /* a client that came back has caught up when it has so many more */

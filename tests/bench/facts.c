@@ -82,6 +82,10 @@ void facts_of_gap(struct facts *f, const char *json, size_t n) {
     f->lost = memmem(json, n, KEY("\"reason\":\"lost\"")) != NULL;
 }
 
+bool facts_id(const char *json, size_t n, struct facts_position *out) {
+    return position(json, n, KEY("\"id\":\""), out);
+}
+
 void facts_of_done(struct facts *f, const char *json, size_t n) {
     f->has_text_length = number(json, n, KEY("\"text_length\":"), &f->text_length);
 }

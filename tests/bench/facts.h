@@ -25,6 +25,8 @@ struct facts {
 
 void facts_of_delta(struct facts *f, const char *json, size_t n);
 void facts_of_gap(struct facts *f, const char *json, size_t n);
+/* The position as the value of "id", for servers that number their events by themselves. */
+bool facts_id(const char *json, size_t n, struct facts_position *out);
 void facts_of_done(struct facts *f, const char *json, size_t n);
 
 /* `<attempt>-<seq>` in canonical decimal, the whole of p[0..n). */

@@ -169,6 +169,8 @@ static void read_options(struct load *l, struct crowd_options *opts, int argc, c
         {"connect-rate", BENCH_ARG_INT, &opts->rate, 1, 1000000, "connections begun a second (5000)"},
         {"sources", BENCH_ARG_INT, &opts->sources, 1, 250, "loopback addresses to come from (1)"},
         {"merged", BENCH_ARG_FLAG, &opts->merged_ok, 0, 0, "one larger delta may stand for several positions"},
+        {"foreign", BENCH_ARG_FLAG, &opts->foreign, 0, 0,
+         "not our broker: positions are \"id\" in the data, and the client leaves after done"},
         {"hold", BENCH_ARG_FLAG, &l->hold, 0, 0, "keep the connections until standard input ends"},
         {"stall", BENCH_ARG_INT, &opts->stallers, 0, 1000000, "clients that stop reading (0)"},
         {"stall-seconds", BENCH_ARG_REAL, &l->stall, 0, 3600, "for how long, from the beginning of the window (10)"},
