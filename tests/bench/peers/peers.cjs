@@ -1,12 +1,14 @@
 // The servers that people would use instead, each started like the broker: on this machine, in a directory of its own,
-// ended by its handle. A peer is {name, missing(), start(dir)}; start gives {port, path(n), pids, redisPids, loadArgs,
-// publish, stop()}. What is missing is said, never installed. README.md says how each is configured, and why so.
+// ended by its handle. A peer is {name, missing(), version(), start(dir)}; start gives {port, pids, redisPids, loadArgs,
+// paths(generations), begin(generations, {rate, events}), stop()}. What is missing is said, never installed.
+// README.md says how each is configured, and why so.
 'use strict';
 const { execFileSync } = require('node:child_process');
 const fs = require('node:fs');
 const net = require('node:net');
 const path = require('node:path');
-const { Program } = require('../stack.cjs');
+const { setTimeout: sleep } = require('node:timers/promises');
+const { Program } = require('../programs.cjs');
 
 const MODULES = ['/usr/lib/nginx/modules', '/usr/share/nginx/modules', '/usr/lib64/nginx/modules'];
 const workers = new Set(); // of nginx: they outlive a master that is killed
@@ -20,6 +22,14 @@ function kill(pid) {
     process.kill(pid, 'SIGKILL');
   } catch {
     // it has ended
+  }
+}
+
+function isNginx(pid) {
+  try {
+    return fs.readFileSync(`/proc/${pid}/comm`, 'utf8').trim() === 'nginx';
+  } catch {
+    return false;
   }
 }
 
@@ -73,37 +83,52 @@ function nginxConfig(dir, port, redisPort) {
   return template.replace(/@([A-Z]+)@/g, (whole, word) => (word in words ? String(words[word]) : whole));
 }
 
-async function answers(port, program) {
-  for (let tries = 0; tries < 200; tries++) {
-    if (program.ended) throw program.failure(program.ended);
-    const open = await new Promise((resolve) => {
-      const socket = net.connect(port, '127.0.0.1', () => resolve(true)).on('error', () => resolve(false));
-      socket.on('connect', () => socket.destroy());
-    });
-    if (open) return;
-    await new Promise((resolve) => setTimeout(resolve, 50));
+const opens = (port) => new Promise((resolve) => {
+  const socket = net.connect(port, '127.0.0.1', () => {
+    socket.destroy();
+    resolve(true);
+  }).on('error', () => resolve(false));
+});
+
+// nginx says nothing when it is ready.
+async function listening(port, nginx, stores) {
+  for (let tries = 0; tries < 200 && !nginx.ended; tries++) {
+    if (await opens(port)) return;
+    await sleep(50);
   }
-  throw program.failure('does not listen');
+  await stopAll([nginx, ...stores]);
+  throw nginx.failure('does not listen');
 }
 
 const children = (pid) => fs.readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ').map(Number);
 
+const publisher = (target) => async (generations, { rate, events }) => new Program('publisher', process.execPath,
+  [path.join(__dirname, 'publisher.cjs'), '--to', target, '--generations', String(generations), '--rate',
+    String(rate), '--events', String(events)]);
+
+const paths = async (generations) => Array.from({ length: generations }, (_, n) => `/events/g${n}`);
+
+async function stopNginx(nginx, pids, stores) {
+  await stopAll([nginx, ...stores]);
+  for (const pid of pids) {
+    if (isNginx(pid)) kill(pid); // its master was killed
+    workers.delete(pid);
+  }
+}
+
 async function startNchan(dir, withRedis) {
+  const stores = [];
   const redisPort = withRedis ? await freePort() : 0;
-  const stores = withRedis ? [(await startRedis(dir, redisPort)).redis] : [];
+  if (withRedis) stores.push((await startRedis(dir, redisPort)).redis);
   const port = await freePort();
   const config = path.join(dir, 'nginx.conf');
   fs.writeFileSync(config, nginxConfig(dir, port, redisPort));
   const nginx = new Program('nginx', nginxBinary(), ['-p', dir, '-c', config]);
-  await answers(port, nginx);
+  await listening(port, nginx, stores);
   const pids = children(nginx.pid);
   for (const pid of pids) workers.add(pid);
-  const stop = async () => {
-    await stopAll([nginx, ...stores]);
-    for (const pid of pids) workers.delete(pid);
-  };
-  return { port, path: (n) => `/events/g${n}`, pids, redisPids: stores.map((one) => one.pid), loadArgs: ['--foreign'],
-    publish: `http:${port}`, stop };
+  return { port, paths, pids, redisPids: stores.map((one) => one.pid), loadArgs: ['--foreign'],
+    begin: publisher(`http:${port}`), stop: () => stopNginx(nginx, pids, stores) };
 }
 
 function npmMissing(...names) {
@@ -111,15 +136,19 @@ function npmMissing(...names) {
   return lacks.length > 0 ? `npm packages ${lacks.join(', ')} missing: npm ci --prefix tests/bench/peers` : null;
 }
 
-const npmVersion = (name) => JSON.parse(fs.readFileSync(path.join(__dirname, 'node_modules', name, 'package.json'))).version;
+const npmVersion = (name) =>
+  JSON.parse(fs.readFileSync(path.join(__dirname, 'node_modules', name, 'package.json'))).version;
 
 async function startNode(dir, script, takesInput) {
   const { redis, socket } = await startRedis(dir);
   const input = path.join(dir, 'input.sock');
   const server = new Program(script, process.execPath, [path.join(__dirname, script), socket, input]);
-  const port = await server.field('listen', 10);
-  return { port, path: (n) => `/events/g${n}`, pids: [server.pid], redisPids: [redis.pid], loadArgs: [],
-    publish: takesInput ? `lines:${input}` : `redis:${socket}`, stop: () => stopAll([server, redis]) };
+  const port = await server.field('listen', 10).catch(async (err) => {
+    await stopAll([server, redis]);
+    throw err;
+  });
+  return { port, paths, pids: [server.pid], redisPids: [redis.pid], loadArgs: [],
+    begin: publisher(takesInput ? `lines:${input}` : `redis:${socket}`), stop: () => stopAll([server, redis]) };
 }
 
 const nchanVersion = () => `nginx ${(/nginx\/(\S+)/.exec(nginxVersionLine()) || [, '?'])[1]}, nchan ` +
@@ -140,8 +169,4 @@ const PEERS = [
     start: (dir) => startNode(dir, 'resumable-server.cjs', true) },
 ];
 
-const publisher = (target, { generations = 1, rate, events }) => new Program('publisher', process.execPath,
-  [path.join(__dirname, 'publisher.cjs'), '--to', target, '--generations', String(generations), '--rate',
-    String(rate), '--events', String(events)]);
-
-module.exports = { PEERS, publisher };
+module.exports = { PEERS };

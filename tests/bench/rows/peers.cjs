@@ -1,0 +1,172 @@
+// What people would use instead, beside the broker, in one run: the same events at the same pace to the same crowd.
+// Peers that are not installed are named with how to get them; one that loses events says so in its line, since that
+// is a figure of its own and no failure of ours. How each is configured: peers/README.md.
+'use strict';
+const fs = require('node:fs');
+const { setTimeout: sleep } = require('node:timers/promises');
+const { bareRound, figures, judge, loadArgs, results, tokensOf } = require('../measure.cjs');
+const { PEERS } = require('../peers/peers.cjs');
+const { bench, directory, removeDirectory } = require('../programs.cjs');
+const { Stack } = require('../stack.cjs');
+const { grouped, line, ms, title } = require('../table.cjs');
+
+const BARE = 'bare send() loop';
+const BROKER = 'broker, one loop';
+
+// The broker behind the face of a peer.
+async function startBroker(context) {
+  const stack = new Stack();
+  try {
+    await stack.start(context.brokerArgs);
+  } catch (err) {
+    await stack.stop();
+    throw err;
+  }
+  return {
+    port: stack.port, pids: [stack.broker.pid], redisPids: [stack.redis.pid], loadArgs: ['--merged'],
+    paths: (generations, shape) => stack.generations(generations, tokensOf(shape), shape.rate),
+    begin: (generations) => stack.startWorker(['--slots', String(generations + 100)]),
+    stop: () => stack.stop(),
+  };
+}
+
+const serversOf = (context) => [
+  { name: BROKER, own: true, missing: () => null, version: () => '', start: () => startBroker(context) }, ...PEERS];
+
+// The clients are there first, so that all of them get every event as it comes.
+async function round(server, dir, shape, generations) {
+  const paths = await server.paths(generations, shape);
+  const list = `${dir}/paths`;
+  fs.writeFileSync(list, `${paths.join('\n')}\n`);
+  const load = bench('load', [...loadArgs(shape, server.port, [...server.pids, ...server.redisPids]),
+    ...(paths.length === 1 ? ['--path', paths[0]] : ['--paths', list]), ...server.loadArgs]);
+  await load.field('ready', 60);
+  const source = await server.begin(generations, { rate: shape.rate, events: tokensOf(shape) });
+  const result = await results(load);
+  await source.stop();
+  return result;
+}
+
+function memory(pids) {
+  const rss = (pid) => Number(/^Rss:\s+(\d+) kB/m.exec(fs.readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8'))[1]);
+  return pids.reduce((sum, pid) => sum + rss(pid), 0);
+}
+
+// Nothing is published; the first crowd warms what a server needs once.
+async function idle(server, dir, shape) {
+  const [stream] = await server.paths(1, { rate: 1, warmup: 0, measure: 9 });
+  const crowds = [];
+  const come = async (clients) => {
+    const load = bench('load', ['--port', server.port, '--path', stream, '--clients', clients, '--sources', 250,
+      '--hold', '--deadline', 120, ...server.loadArgs]);
+    crowds.push(load);
+    await load.field('ready', 90);
+    await sleep(2000);
+    return memory(server.pids);
+  };
+  const before = await come(shape.warm);
+  const after = await come(shape.clients);
+  const redisKib = memory(server.redisPids);
+  for (const load of crowds) load.child.stdin.end();
+  const [, last] = await Promise.all(crowds.map(results));
+  return { ...last, before_kib: before, after_kib: after, redis_kib: redisKib,
+    rss_bytes_each: ((after - before) * 1024) / shape.clients };
+}
+
+const PARTS = {
+  fan: (server, dir, shape) => round(server, dir, shape, 1),
+  generations: (server, dir, shape) => round(server, dir, shape, shape.clients),
+  idle,
+};
+
+function told(context, part, one) {
+  const figure = one.cpu ? `${one.cpu.server.toFixed(2)} us/event, p99 ${ms(one.latency_us.p99)} ms`
+    : one.rss_bytes_each ? `${grouped(one.rss_bytes_each)} bytes a connection` : one.missing || one.failed;
+  context.progress(`peers ${part}, ${one.name}: ${figure}`);
+  return one;
+}
+
+// One server through one part. Only our own streams are judged.
+async function measure(context, part, one, shape) {
+  const missing = one.missing();
+  if (missing !== null) return { name: one.name, missing };
+  const dir = directory();
+  let server = null;
+  try {
+    server = await one.start(dir);
+    const result = await PARTS[part](server, dir, shape);
+    if (one.own) judge(context, `peers ${part}, ${one.name}`, result);
+    const taken = part === 'idle' ? result : figures(result, ['server', 'redis']);
+    if (taken === null) return { name: one.name, failed: 'nothing was measured', faults: result.faults };
+    return { name: one.name, ...taken, cpu: taken.cpu_us_per_event, faults: result.faults };
+  } catch (err) {
+    if (one.own) throw err;
+    return { name: one.name, failed: err.message.split('\n').slice(0, 3).join('; ') };
+  } finally {
+    if (server !== null) await server.stop();
+    removeDirectory(dir);
+  }
+}
+
+async function part(context, name, shape) {
+  const fit = context.fitting(shape.clients + (shape.warm || 0)) - (shape.warm || 0);
+  const fitting = { ...shape, clients: fit };
+  const taken = [];
+  if (name === 'fan') {
+    const bare = await bareRound(context, 'peers fan, bare', fitting);
+    if (bare !== null) taken.push({ name: BARE, ...bare, cpu: bare.cpu_us_per_event });
+  }
+  for (const one of serversOf(context)) taken.push(told(context, name, await measure(context, name, one, fitting)));
+  return { ...fitting, taken };
+}
+
+const faultsOf = (one) => Object.entries(one.faults || {}).map(([fault, n]) => `${grouped(n)} ${fault}`).join(', ');
+const wholeOf = (one) => (one.whole === one.clients ? 'all whole' : `NOT WHOLE: ${faultsOf(one)}`);
+
+function printPart(r, head, cells) {
+  line('', ...head);
+  for (const one of r.taken) {
+    if (one.missing || one.failed) console.log(`  ${one.name.padEnd(22)} ${one.missing || `failed: ${one.failed}`}`);
+    else line(one.name, ...cells(one));
+  }
+}
+
+const HEAD = ['CPU us/event', 'Redis us', 'events/s', 'p50 ms', 'p99 ms', 'bytes/event', ''];
+const costCells = (one) => [one.cpu.server.toFixed(2), one.cpu.redis === undefined ? '-' : one.cpu.redis.toFixed(2),
+  grouped(one.deliveries_per_second), ms(one.latency_us.p50), ms(one.latency_us.p99), one.bytes_per_event.toFixed(0),
+  `  ${wholeOf(one)}`];
+
+module.exports = {
+  name: 'peers',
+  order: 900,
+  optional: true,
+  title: 'nginx with nchan, a Node server on Redis and resumable-stream beside the broker',
+  full: { fan: { clients: 1000, rate: 50, warmup: 2, measure: 12 }, idle: { warm: 200, clients: 10000 },
+    generations: { clients: 1000, rate: 50, warmup: 2, measure: 8 }, limit: 1500 },
+  quick: { fan: { clients: 1000, rate: 50, warmup: 1, measure: 4 }, idle: { warm: 200, clients: 5000 },
+    generations: { clients: 1000, rate: 50, warmup: 1, measure: 3 }, limit: 900 },
+  async run(shape, context) {
+    const versions = PEERS.filter((one) => one.missing() === null).map((one) => `${one.name}: ${one.version()}`);
+    const result = { versions };
+    for (const name of Object.keys(PARTS)) result[name] = await part(context, name, shape[name]);
+    return result;
+  },
+  print(r) {
+    title(`Peers. ${r.versions.join('; ')}`);
+    title(`One generation, ${grouped(r.fan.clients)} clients, ${r.fan.rate} events/s`);
+    printPart(r.fan, HEAD, costCells);
+    title(`${grouped(r.generations.clients)} generations, 1 client each, ${r.generations.rate} events/s each`);
+    printPart(r.generations, HEAD, costCells);
+    title(`${grouped(r.idle.clients)} idle connections: the server's own memory, without the kernel's`);
+    printPart(r.idle, ['bytes each', 'RSS KiB', 'Redis KiB', ''], (one) => [grouped(one.rss_bytes_each),
+      `${grouped(one.before_kib)}>${grouped(one.after_kib)}`, one.redis_kib > 0 ? grouped(one.redis_kib) : '-',
+      `  ${wholeOf(one)}`]);
+  },
+  reached(r) {
+    const cost = (name) => r.fan.taken.find((one) => one.name === name && one.cpu);
+    const broker = cost(BROKER);
+    if (!broker) return [];
+    return r.fan.taken.filter((one) => one.cpu && one !== broker).map((one) =>
+      [`fan: CPU of ${one.name} / broker`, (one.cpu.server / broker.cpu.server).toFixed(2), '']);
+  },
+};
