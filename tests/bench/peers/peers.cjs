@@ -83,21 +83,20 @@ function nginxConfig(dir, port, redisPort) {
   return template.replace(/@([A-Z]+)@/g, (whole, word) => (word in words ? String(words[word]) : whole));
 }
 
-const opens = (port) => new Promise((resolve) => {
-  const socket = net.connect(port, '127.0.0.1', () => {
-    socket.destroy();
-    resolve(true);
-  }).on('error', () => resolve(false));
-});
+const publishes = async (port) => {
+  const answer = await fetch(`http://127.0.0.1:${port}/publish/ready`, { method: 'POST', body: '{}',
+    signal: AbortSignal.timeout(2000) });
+  await answer.arrayBuffer();
+  return answer.ok;
+};
 
-// nginx says nothing when it is ready.
 async function listening(port, nginx, stores) {
   for (let tries = 0; tries < 200 && !nginx.ended; tries++) {
-    if (await opens(port)) return;
+    if (await publishes(port).catch(() => false)) return;
     await sleep(50);
   }
   await stopAll([nginx, ...stores]);
-  throw nginx.failure('does not listen');
+  throw nginx.failure('takes no messages');
 }
 
 const children = (pid) => fs.readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ').map(Number);

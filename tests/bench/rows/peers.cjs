@@ -33,6 +33,14 @@ async function startBroker(context) {
 const serversOf = (context) => [
   { name: BROKER, own: true, missing: () => null, version: () => '', start: () => startBroker(context) }, ...PEERS];
 
+// A source that failed will not bring the rest: the crowd gets a moment to find out, and no more.
+async function lost(source) {
+  const code = await source.exited;
+  if (code === 0) await new Promise(() => {});
+  await sleep(5000);
+  throw source.failure(source.ended);
+}
+
 // The clients are there first, so that all of them get every event as it comes.
 async function round(server, dir, shape, generations) {
   const paths = await server.paths(generations, shape);
@@ -40,11 +48,15 @@ async function round(server, dir, shape, generations) {
   fs.writeFileSync(list, `${paths.join('\n')}\n`);
   const load = bench('load', [...loadArgs(shape, server.port, [...server.pids, ...server.redisPids]),
     ...(paths.length === 1 ? ['--path', paths[0]] : ['--paths', list]), ...server.loadArgs]);
-  await load.field('ready', 60);
-  const source = await server.begin(generations, { rate: shape.rate, events: tokensOf(shape) });
-  const result = await results(load);
-  await source.stop();
-  return result;
+  try {
+    await load.field('ready', 60);
+    const source = await server.begin(generations, { rate: shape.rate, events: tokensOf(shape) });
+    const result = await Promise.race([results(load), lost(source)]);
+    await source.stop();
+    return result;
+  } finally {
+    await load.kill();
+  }
 }
 
 function memory(pids) {
@@ -64,13 +76,17 @@ async function idle(server, dir, shape) {
     await sleep(2000);
     return memory(server.pids);
   };
-  const before = await come(shape.warm);
-  const after = await come(shape.clients);
-  const redisKib = memory(server.redisPids);
-  for (const load of crowds) load.child.stdin.end();
-  const [, last] = await Promise.all(crowds.map(results));
-  return { ...last, before_kib: before, after_kib: after, redis_kib: redisKib,
-    rss_bytes_each: ((after - before) * 1024) / shape.clients };
+  try {
+    const before = await come(shape.warm);
+    const after = await come(shape.clients);
+    const redisKib = memory(server.redisPids);
+    for (const load of crowds) load.child.stdin.end();
+    const [, last] = await Promise.all(crowds.map(results));
+    return { ...last, before_kib: before, after_kib: after, redis_kib: redisKib,
+      rss_bytes_each: ((after - before) * 1024) / shape.clients };
+  } finally {
+    for (const load of crowds) await load.kill();
+  }
 }
 
 const PARTS = {
@@ -131,10 +147,10 @@ function printPart(r, head, cells) {
   }
 }
 
-const HEAD = ['CPU us/event', 'Redis us', 'events/s', 'p50 ms', 'p99 ms', 'bytes/event', ''];
+const HEAD = ['CPU us/event', 'Redis us', 'events/s', 'p50 ms', 'p99 ms', 'bytes/event', 'others took', ''];
 const costCells = (one) => [one.cpu.server.toFixed(2), one.cpu.redis === undefined ? '-' : one.cpu.redis.toFixed(2),
   grouped(one.deliveries_per_second), ms(one.latency_us.p50), ms(one.latency_us.p99), one.bytes_per_event.toFixed(0),
-  `  ${wholeOf(one)}`];
+  one.others_cores === undefined ? '-' : `${one.others_cores.toFixed(2)} cores`, `  ${wholeOf(one)}`];
 
 module.exports = {
   name: 'peers',
@@ -146,8 +162,8 @@ module.exports = {
   quick: { fan: { clients: 1000, rate: 50, warmup: 1, measure: 4 }, idle: { warm: 200, clients: 5000 },
     generations: { clients: 1000, rate: 50, warmup: 1, measure: 3 }, limit: 900 },
   async run(shape, context) {
-    const versions = PEERS.filter((one) => one.missing() === null).map((one) => `${one.name}: ${one.version()}`);
-    const result = { versions };
+    const present = PEERS.filter((one) => one.missing() === null);
+    const result = { versions: [...new Set(present.map((one) => one.version()))] };
     for (const name of Object.keys(PARTS)) result[name] = await part(context, name, shape[name]);
     return result;
   },
@@ -158,8 +174,8 @@ module.exports = {
     title(`${grouped(r.generations.clients)} generations, 1 client each, ${r.generations.rate} events/s each`);
     printPart(r.generations, HEAD, costCells);
     title(`${grouped(r.idle.clients)} idle connections: the server's own memory, without the kernel's`);
-    printPart(r.idle, ['bytes each', 'RSS KiB', 'Redis KiB', ''], (one) => [grouped(one.rss_bytes_each),
-      `${grouped(one.before_kib)}>${grouped(one.after_kib)}`, one.redis_kib > 0 ? grouped(one.redis_kib) : '-',
+    printPart(r.idle, ['bytes each', 'KiB before', 'KiB after', 'Redis KiB', ''], (one) => [
+      grouped(one.rss_bytes_each), grouped(one.before_kib), grouped(one.after_kib), one.redis_kib > 0 ? grouped(one.redis_kib) : '-',
       `  ${wholeOf(one)}`]);
   },
   reached(r) {
