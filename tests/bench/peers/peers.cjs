@@ -1,6 +1,6 @@
 // The servers that people would use instead, each started like the broker: on this machine, in a directory of its own,
-// ended by its handle. A peer is {name, missing(), version(), start(dir)}; start gives {port, pids, redisPids, loadArgs,
-// paths(generations), begin(generations, {rate, events}), stop()}. What is missing is said, never installed.
+// ended by its handle. A peer is {name, missing(), version(), start(dir)}; start gives {port, pids, redisPids,
+// loadArgs, paths(generations), begin(generations, {rate, events}), stop()}. What is missing is said, never installed.
 // README.md says how each is configured, and why so.
 'use strict';
 const { execFileSync } = require('node:child_process');
@@ -90,13 +90,20 @@ const publishes = async (port) => {
   return answer.ok;
 };
 
-async function listening(port, nginx, stores) {
+// Its log goes to a file: a worker that outlives a killed master would hold our pipes, and the master's end with them.
+const runNginx = (dir, config) => new Program('nginx', '/bin/sh', ['-c',
+  'log=$1; shift; exec "$@" </dev/null >"$log" 2>&1', 'nginx', path.join(dir, 'nginx.log'), nginxBinary(), '-p', dir,
+  '-c', config]);
+
+// nginx says nothing when it is ready, and answers 503 until it has found its Redis.
+async function listening(dir, port, nginx, stores) {
   for (let tries = 0; tries < 200 && !nginx.ended; tries++) {
     if (await publishes(port).catch(() => false)) return;
     await sleep(50);
   }
   await stopAll([nginx, ...stores]);
-  throw nginx.failure('takes no messages');
+  const log = fs.readFileSync(path.join(dir, 'nginx.log'), 'utf8');
+  throw new Error(`nginx takes no messages: ${log.slice(0, 1000).trim()}`);
 }
 
 const children = (pid) => fs.readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ').map(Number);
@@ -122,8 +129,8 @@ async function startNchan(dir, withRedis) {
   const port = await freePort();
   const config = path.join(dir, 'nginx.conf');
   fs.writeFileSync(config, nginxConfig(dir, port, redisPort));
-  const nginx = new Program('nginx', nginxBinary(), ['-p', dir, '-c', config]);
-  await listening(port, nginx, stores);
+  const nginx = runNginx(dir, config);
+  await listening(dir, port, nginx, stores);
   const pids = children(nginx.pid);
   for (const pid of pids) workers.add(pid);
   return { port, paths, pids, redisPids: stores.map((one) => one.pid), loadArgs: ['--foreign'],

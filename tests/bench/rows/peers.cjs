@@ -124,7 +124,8 @@ async function measure(context, part, one, shape) {
   }
 }
 
-async function part(context, name, shape) {
+// A row whose time is up has its programs killed, and must not go on with the next one beside another row.
+async function part(context, name, shape, end) {
   const fit = context.fitting(shape.clients + (shape.warm || 0)) - (shape.warm || 0);
   const fitting = { ...shape, clients: fit };
   const taken = [];
@@ -132,7 +133,10 @@ async function part(context, name, shape) {
     const bare = await bareRound(context, 'peers fan, bare', fitting);
     if (bare !== null) taken.push({ name: BARE, ...bare, cpu: bare.cpu_us_per_event });
   }
-  for (const one of serversOf(context)) taken.push(told(context, name, await measure(context, name, one, fitting)));
+  for (const one of serversOf(context)) {
+    if (Date.now() >= end) throw new Error('the time is up');
+    taken.push(told(context, name, await measure(context, name, one, fitting)));
+  }
   return { ...fitting, taken };
 }
 
@@ -152,6 +156,9 @@ const costCells = (one) => [one.cpu.server.toFixed(2), one.cpu.redis === undefin
   grouped(one.deliveries_per_second), ms(one.latency_us.p50), ms(one.latency_us.p99), one.bytes_per_event.toFixed(0),
   one.others_cores === undefined ? '-' : `${one.others_cores.toFixed(2)} cores`, `  ${wholeOf(one)}`];
 
+const idleCells = (one) => [grouped(one.rss_bytes_each), grouped(one.before_kib), grouped(one.after_kib),
+  one.redis_kib > 0 ? grouped(one.redis_kib) : '-', `  ${wholeOf(one)}`];
+
 module.exports = {
   name: 'peers',
   order: 900,
@@ -164,7 +171,8 @@ module.exports = {
   async run(shape, context) {
     const present = PEERS.filter((one) => one.missing() === null);
     const result = { versions: [...new Set(present.map((one) => one.version()))] };
-    for (const name of Object.keys(PARTS)) result[name] = await part(context, name, shape[name]);
+    const end = Date.now() + shape.limit * 1000;
+    for (const name of Object.keys(PARTS)) result[name] = await part(context, name, shape[name], end);
     return result;
   },
   print(r) {
@@ -174,9 +182,7 @@ module.exports = {
     title(`${grouped(r.generations.clients)} generations, 1 client each, ${r.generations.rate} events/s each`);
     printPart(r.generations, HEAD, costCells);
     title(`${grouped(r.idle.clients)} idle connections: the server's own memory, without the kernel's`);
-    printPart(r.idle, ['bytes each', 'KiB before', 'KiB after', 'Redis KiB', ''], (one) => [
-      grouped(one.rss_bytes_each), grouped(one.before_kib), grouped(one.after_kib), one.redis_kib > 0 ? grouped(one.redis_kib) : '-',
-      `  ${wholeOf(one)}`]);
+    printPart(r.idle, ['bytes each', 'KiB before', 'KiB after', 'Redis KiB', ''], idleCells);
   },
   reached(r) {
     const cost = (name) => r.fan.taken.find((one) => one.name === name && one.cpu);
