@@ -4,7 +4,8 @@
 'use strict';
 const fs = require('node:fs');
 const { setTimeout: sleep } = require('node:timers/promises');
-const { bareRound, figures, judge, loadArgs, results, tokensOf } = require('../measure.cjs');
+const { bareRound, brokerRound, figures, generationsRound, judge, loadArgs, results, tokensOf } =
+  require('../measure.cjs');
 const { PEERS } = require('../peers/peers.cjs');
 const { bench, directory, removeDirectory } = require('../programs.cjs');
 const { Stack } = require('../stack.cjs');
@@ -13,8 +14,16 @@ const { grouped, line, ms, title } = require('../table.cjs');
 const BARE = 'bare send() loop';
 const BROKER = 'broker, one loop';
 
-// The broker behind the face of a peer.
-async function startBroker(context) {
+// Our own rounds are those of the other rows.
+const OWN = {
+  fan: [[BARE, bareRound], [BROKER, brokerRound]],
+  generations: [[BARE, (context, what, shape) => bareRound(context, what, shape, ['--each'])],
+    [BROKER, generationsRound]],
+  idle: [],
+};
+
+// The broker behind the face of a peer, for what needs no events. The generation waits for a worker that never comes.
+const IDLE_BROKER = { name: BROKER, own: true, missing: () => null, async start(dir, context) {
   const stack = new Stack();
   try {
     await stack.start(context.brokerArgs);
@@ -22,16 +31,9 @@ async function startBroker(context) {
     await stack.stop();
     throw err;
   }
-  return {
-    port: stack.port, pids: [stack.broker.pid], redisPids: [stack.redis.pid], loadArgs: ['--merged'],
-    paths: (generations, shape) => stack.generations(generations, tokensOf(shape), shape.rate),
-    begin: (generations) => stack.startWorker(['--slots', String(generations + 100)]),
-    stop: () => stack.stop(),
-  };
-}
-
-const serversOf = (context) => [
-  { name: BROKER, own: true, missing: () => null, version: () => '', start: () => startBroker(context) }, ...PEERS];
+  return { port: stack.port, pids: [stack.broker.pid], redisPids: [stack.redis.pid], loadArgs: [],
+    paths: async () => [await stack.generation(10, 1)], stop: () => stack.stop() };
+} };
 
 // A source that failed will not bring the rest: the crowd gets a moment to find out, and no more.
 async function lost(source) {
@@ -43,11 +45,11 @@ async function lost(source) {
 
 // The clients are there first, so that all of them get every event as it comes.
 async function round(server, dir, shape, generations) {
-  const paths = await server.paths(generations, shape);
+  const paths = await server.paths(generations);
   const list = `${dir}/paths`;
   fs.writeFileSync(list, `${paths.join('\n')}\n`);
   const load = bench('load', [...loadArgs(shape, server.port, [...server.pids, ...server.redisPids]),
-    ...(paths.length === 1 ? ['--path', paths[0]] : ['--paths', list]), ...server.loadArgs]);
+    ...(paths.length === 1 ? ['--path', paths[0]] : ['--paths', list]), '--all-begun', ...server.loadArgs]);
   try {
     await load.field('ready', 60);
     const source = await server.begin(generations, { rate: shape.rate, events: tokensOf(shape) });
@@ -66,7 +68,7 @@ function memory(pids) {
 
 // Nothing is published; the first crowd warms what a server needs once.
 async function idle(server, dir, shape) {
-  const [stream] = await server.paths(1, { rate: 1, warmup: 0, measure: 9 });
+  const [stream] = await server.paths(1);
   const crowds = [];
   const come = async (clients) => {
     const load = bench('load', ['--port', server.port, '--path', stream, '--clients', clients, '--sources', 250,
@@ -109,7 +111,7 @@ async function measure(context, part, one, shape) {
   const dir = directory();
   let server = null;
   try {
-    server = await one.start(dir);
+    server = await one.start(dir, context);
     const result = await PARTS[part](server, dir, shape);
     if (one.own) judge(context, `peers ${part}, ${one.name}`, result);
     const taken = part === 'idle' ? result : figures(result, ['server', 'redis']);
@@ -129,11 +131,11 @@ async function part(context, name, shape, end) {
   const fit = context.fitting(shape.clients + (shape.warm || 0)) - (shape.warm || 0);
   const fitting = { ...shape, clients: fit };
   const taken = [];
-  if (name === 'fan') {
-    const bare = await bareRound(context, 'peers fan, bare', fitting);
-    if (bare !== null) taken.push({ name: BARE, ...bare, cpu: bare.cpu_us_per_event });
+  for (const [label, run] of OWN[name]) {
+    const one = await run(context, `peers ${name}, ${label}`, fitting);
+    if (one !== null) taken.push({ name: label, ...one, cpu: one.cpu_us_per_event });
   }
-  for (const one of serversOf(context)) {
+  for (const one of name === 'idle' ? [IDLE_BROKER, ...PEERS] : PEERS) {
     if (Date.now() >= end) throw new Error('the time is up');
     taken.push(told(context, name, await measure(context, name, one, fitting)));
   }
