@@ -176,7 +176,7 @@ export class Cluster extends Servers {
     while (keys.length > 0) {
       for (const key of keys) {
         // What the first of two tries may have left behind is older than what is here.
-        await from.do("migrate", "127.0.0.1", to.port, key, 0, 5000, "replace");
+        await from.do("migrate", "127.0.0.1", to.port, key, 0, 20000, "replace");
       }
       await between();
       keys = await left();
