@@ -23,7 +23,7 @@ async function results(load) {
 function judge(context, what, result) {
   if (result.whole === result.clients) return;
   const example = result.example ? `; client ${result.example.client} at ${result.example.position}: ` +
-    `${result.example.fault}` : '';
+    `${result.example.fault} (status ${result.example.status})` : '';
   context.fail(`${what}: ${result.clients - result.whole} of ${result.clients} clients are not whole ` +
     `${JSON.stringify(result.faults)}${example}`);
 }

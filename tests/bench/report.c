@@ -27,8 +27,9 @@ static void print_faults(const struct crowd *crowd, const int64_t counts[CHECKER
     printf("}");
     if (example >= 0) {
         const struct checker *c = &crowd->clients[example].checker;
-        printf(",\"example\":{\"client\":%" PRId64 ",\"fault\":\"%s\",\"position\":\"%" PRIu64 "-%" PRIu64 "\"}",
-               example, checker_fault_text(c->fault), c->last.attempt, c->last.seq);
+        printf(",\"example\":{\"client\":%" PRId64 ",\"fault\":\"%s\",\"position\":\"%" PRIu64 "-%" PRIu64
+               "\",\"status\":%d}",
+               example, checker_fault_text(c->fault), c->last.attempt, c->last.seq, c->body.status);
     }
 }
 

@@ -9,7 +9,8 @@
 //                         {skipped: 'why'} where the machine or the build has not what it takes
 //   print(result)         its table
 //   reached(result)       lines of the last table: [what, figure, what is to be reached]
-// context: rounds, brokerArgs, quick, progress(text), fail(text), fitting(clients).
+// context: rounds, brokerArgs, quick, progress(text), fail(text), fitting(clients). Programs come from programs.cjs and
+// stack.cjs, rounds from measure.cjs; a row ends what it started, and what is left when its time is up is killed.
 'use strict';
 const fs = require('node:fs');
 const path = require('node:path');
