@@ -8,7 +8,7 @@ module.exports = {
   name: 'generations',
   order: 40,
   title: '1,000 generations with 1 client each at 50 events/s',
-  full: { clients: 1000, rate: 50, warmup: 1, measure: 15 },
+  full: { clients: 1000, rate: 50, warmup: 1, measure: 15, limit: 500 },
   quick: { clients: 1000, rate: 50, warmup: 1, measure: 4, rounds: 1 },
   async run(shape, context) {
     const rounds = await takeTurns('generations', Math.min(context.rounds, shape.rounds || 99), {

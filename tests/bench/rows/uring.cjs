@@ -24,7 +24,7 @@ module.exports = {
   name: 'uring',
   order: 30,
   title: 'the row fan with --io uring',
-  full: { clients: 1000, rate: 50, warmup: 2, measure: 18 },
+  full: { clients: 1000, rate: 50, warmup: 2, measure: 18, limit: 500 },
   quick: { clients: 1000, rate: 50, warmup: 1, measure: 4, rounds: 1 },
   async run(shape, context) {
     const skipped = await missing();
