@@ -7,6 +7,7 @@
 #include "http/batch.h"
 #include "tokencast/error.h"
 
+#include <assert.h>
 #include <string.h>
 
 void fan_init(struct fan *f, struct hub *hub, const struct fan_source *source) {
@@ -88,8 +89,17 @@ static void cut_off(struct fan *f, struct track *t) {
         sub_destroy(t->subs[t->sub_count - 1], false);
 }
 
+/* What a track relies on to write over what it has sent: once a flush is through, only the blocked are behind. */
+TC_UNUSED static bool is_level(const struct track *t) {
+    for (uint32_t i = 0; i < t->sub_count && t->todo == 0 && t->blocked == 0; i++)
+        if (t->subs[i]->state == SUB_LIVE && t->subs[i]->off < t->head_off)
+            return false;
+    return true;
+}
+
 void fan_event(struct fan *f, struct tc_position pos, const struct dialect_event *in) {
     for (struct track *t = f->tracks; t != NULL; t = t->next) {
+        assert(is_level(t));
         int err = track_event(t, pos, in);
         if (err == TC_ENOMEM)
             cut_off(f, t);
@@ -188,7 +198,7 @@ static bool has_work(const struct sub *s) {
     if (s->blocked)
         return false;
     if (s->state == SUB_LIVE)
-        return s->off < s->track->head_off || s->track->ended || s->gap_dropped > 0;
+        return s->more || s->off < s->track->head_off || s->track->ended || s->gap_dropped > 0;
     return s->more || s->state == SUB_ENDING;
 }
 

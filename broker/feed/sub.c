@@ -34,6 +34,9 @@ static int join_track(struct sub *s, struct track *t) {
     }
     s->index = t->sub_count;
     t->subs[t->sub_count++] = s;
+    /* The flush under way comes by here, too, and must still come to those whom it has not visited. */
+    if (t->todo > 0)
+        t->todo++;
     return 0;
 }
 

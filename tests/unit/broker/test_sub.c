@@ -227,6 +227,35 @@ static void sub_that_leaves_in_mid_flush_passes_nobody_over(void **state) {
     fan_each_sub(&fan, cut_off, NULL); /* before their sockets go */
 }
 
+static void sub_that_joins_in_mid_flush_passes_nobody_over(void **state) {
+    (void)state;
+    struct http_conn early[10], late[5];
+    for (int i = 0; i < 10; i++) {
+        early[i] = (struct http_conn){.room = SIZE_MAX};
+        join(&early[i], SUB_DROP, PACE_TOKEN);
+    }
+    say_deltas(1);
+    unsigned budget = 5;
+    assert_true(fan_flush(&fan, &budget)); /* the hand stands amid them now */
+    say_deltas(1);
+    for (int i = 0; i < 5; i++) {
+        late[i] = (struct http_conn){.room = SIZE_MAX};
+        join(&late[i], SUB_DROP, PACE_TOKEN);
+    }
+    turn();
+    for (int i = 0; i < 10; i++) {
+        assert_int_equal(((struct sub *)early[i].arg)->off, fan.tracks->head_off);
+        assert_int_equal(early[i].got.len, fan.tracks->head_off);
+    }
+    say_deltas(3);
+    finish();
+    for (int i = 0; i < 10; i++) {
+        (void)assert_complete(&early[i]);
+        if (i < 5)
+            (void)assert_complete(&late[i]);
+    }
+}
+
 static void random_sockets(enum sub_policy policy, enum pace pace) {
     after_each(NULL); /* each round has a world of its own */
     for (unsigned round = 0; round < 12; round++) {
@@ -319,6 +348,7 @@ int main(void) {
         WITH_WORLD(sub_slow_under_close_ends_with_bye),
         WITH_WORLD(sub_slow_costs_others_nothing),
         WITH_WORLD(sub_that_leaves_in_mid_flush_passes_nobody_over),
+        WITH_WORLD(sub_that_joins_in_mid_flush_passes_nobody_over),
         WITH_WORLD(sub_random_socket_under_drop_is_told_all_it_misses),
         WITH_WORLD(sub_random_socket_under_merge_misses_nothing),
         WITH_WORLD(sub_paced_random_socket_is_told_all_it_misses),
