@@ -24,7 +24,7 @@ const COMMON = ["--ops-listen", "127.0.0.1:0", "--log-format", "json", "--lease-
 const BROKERS = [
   ["--loops", "2"],
   ["--loops", "1", "--lag-events", "128", "--lag-bytes", "32k"],
-  ["--loops", "2", "--lag-events", "64", "--lag-bytes", "16k"],
+  ["--loops", "2", "--lag-events", "64", "--lag-bytes", "16k", "--io", "uring"],
 ];
 const WORKERS = [[], ["--flush-interval", "5ms"], ["--flush-tokens", "8"]];
 
