@@ -6,6 +6,7 @@
 #include "feed/channel_state.h"
 
 #include "feed/replay.h"
+#include "feed/tail.h"
 #include "redis/reply.h"
 #include "tokencast/error.h"
 
@@ -23,6 +24,7 @@ struct part { /* one generation that the reader is not known to have to its end 
     struct visit *visit;
     char id[TC_ID_MAX + 1];
     bool ours;              /* the channel says so, not only the reader */
+    uint64_t unsure_ms;     /* has the reader had its end? Loop time of the question; 0 = none: it is in the vector */
     struct feed *feed;      /* NULL until it could be had */
     struct catchup *replay; /* NULL until the feed is settled */
     char extra[TC_ID_MAX + 24];
@@ -80,6 +82,23 @@ static int add_part(struct visit *v, const char *id, bool ours) {
     return 0;
 }
 
+/* A generation that the reader does not name although it has read past its announcement. Either it has had its end, of
+ * which this loop has not heard yet, or a failover has taken that end back. The log knows, read once more. */
+static enum catchup_result make_sure(struct visit *v, struct part *p) {
+    struct feed *f = p->feed;
+    if (f->state == FEED_FAILED || f->ended)
+        return CATCHUP_END;
+    if (f->looked_ms > p->unsure_ms) {
+        p->unsure_ms = 0; /* then from its start, since a repeated event does less harm than a hole */
+        return vector_set(&v->vector, p->id, (struct tc_position){0, 0}) == 0 ? CATCHUP_HEAD : CATCHUP_END;
+    }
+    if (!f->reading)
+        tail_read(f);
+    feed_wait_remove(&v->wait);
+    feed_wait_add(f, &v->wait);
+    return CATCHUP_WAIT;
+}
+
 /* A generation from its start. TC_EFULL, TC_ENOMEM. */
 static int add_new(struct visit *v, const char *id) {
     int err = vector_set(&v->vector, id, (struct tc_position){0, 0});
@@ -118,6 +137,11 @@ static enum catchup_result open_part(struct visit *v, struct part *p) {
         feed_wait_remove(&v->wait);
         feed_wait_add(p->feed, &v->wait);
         return CATCHUP_WAIT;
+    }
+    if (p->unsure_ms > 0) {
+        enum catchup_result sure = make_sure(v, p);
+        if (sure != CATCHUP_HEAD)
+            return sure;
     }
     /* Who may read a room may not thereby read whatever generation they name in a position. */
     if (p->feed->state == FEED_FAILED || (!p->ours && strcmp(p->feed->channel, c->name) != 0))
@@ -285,8 +309,7 @@ static int begin(struct visit *v) {
     return 0;
 }
 
-/* What the reader will hear of once it is live but has no position in, as after a lost branch: from the start, since
- * a repeated event does less harm than a hole. */
+/* What the reader will hear of once it is live but has no position in. */
 static int add_missing(struct visit *v, bool *added) {
     struct channel *c = v->channel;
     *added = false;
@@ -294,8 +317,9 @@ static int add_missing(struct visit *v, bool *added) {
         struct feed *f = TC_CONTAINER_OF(n, struct member, node)->feed;
         if (f->state != FEED_READY || f->ended || find_part(v, f->id) != NULL || v->vector.count == VECTOR_MAX)
             continue;
-        if (add_new(v, f->id) != 0)
+        if (add_part(v, f->id, true) != 0)
             return TC_ENOMEM;
+        TC_CONTAINER_OF(v->parts.prev, struct part, node)->unsure_ms = hub_now_ms(c->hub);
         *added = true;
     }
     return 0;

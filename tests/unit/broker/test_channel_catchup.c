@@ -125,6 +125,35 @@ static void catchup_ahead_of_a_lost_log_goes_live(void **state) {
     assert_string_equal(text, "");
 }
 
+/* As from another loop, which was faster. */
+static void catchup_past_an_end_that_is_not_heard_of_yet_gives_nothing(void **state) {
+    struct fixture *f = *state;
+    char log[TC_KEY_MAX];
+    struct tc_buf done = {0};
+    write_created(f, "gen_a", "room");
+    write_text(f, "gen_a", "1-2", 0, "said");
+    announce(f, "gen_a", "1000-0");
+    enter(f);
+    tc_key_gen(log, "tc:", TC_KEY_LOG, "gen_a");
+    tc_event_encode(&done, &(struct tc_event){.type = TC_EV_DONE, .reason = TC_STR("stop")});
+    do_redis(f, log, "1-3", &done);
+    tc_buf_fini(&done);
+    assert_string_equal(catch_up(f, "1000-0"), "");
+    await_live(f, "event: done\n"); /* those who have not had it are told */
+}
+
+static void catchup_past_an_end_that_was_taken_back_gives_all(void **state) {
+    struct fixture *f = *state;
+    write_created(f, "gen_a", "room");
+    write_text(f, "gen_a", "1-2", 0, "said");
+    announce(f, "gen_a", "1000-0");
+    enter(f);
+    const char *text = catch_up(f, "1000-0");
+    assert_int_equal(count_of(text, "event: created"), 1);
+    assert_in(text, "\"said\"");
+    assert_in(text, "id: 1000-0~gen_a:1-2\n");
+}
+
 static void catchup_of_one_id_ahead_finds_what_was_not_rung(void **state) {
     struct fixture *f = *state;
     enter(f);
@@ -195,6 +224,8 @@ int main(void) {
         T(catchup_that_leaves_events_out_counts_them_as_seen),
         T(catchup_of_a_foreign_generation_gives_nothing_of_it),
         T(catchup_ahead_of_a_lost_log_goes_live),
+        T(catchup_past_an_end_that_is_not_heard_of_yet_gives_nothing),
+        T(catchup_past_an_end_that_was_taken_back_gives_all),
         T(catchup_of_one_id_ahead_finds_what_was_not_rung),
         T(catchup_of_more_announcements_than_a_position_holds_gives_all),
         T(catchup_destroyed_at_every_stage_leaves_nothing),
