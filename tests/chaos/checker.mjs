@@ -93,16 +93,17 @@ class Judge {
     if (data.type !== row.type) return this.say("garbage", row.id, `is ${row.type}, says ${data.type}`);
     if (this.done > 0 && !CONTROL.has(row.type) && row.type !== "done")
       this.say("after-done", row.id, `${row.type} after the end`);
-    if (row.id === null || row.type === "gap") return this.control(row, data);
-    return this.event(row, data, n > this.strictFrom);
+    const strict = n > this.strictFrom;
+    if (row.id === null || row.type === "gap") return this.control(row, data, strict);
+    return this.event(row, data, strict);
   }
 
-  control(row, data) {
+  control(row, data, strict) {
     if (row.type === "open" && this.waitsForOpen) {
       this.waitsForOpen = false;
       this.startAt(data.position);
     } else if (row.type === "gap") {
-      this.gap(row, data);
+      this.gap(row, data, strict);
     } else if (row.type === "bye") {
       this.terminal = true;
     } else if (row.type === "done" || row.type === "error") {
@@ -250,7 +251,7 @@ class Judge {
 
   // ---- gaps
 
-  gap(row, data) {
+  gap(row, data, strict) {
     const from = position(data.from);
     const to = position(data.to);
     if (!from || !to || from.seq > to.seq) return this.say("gap-malformed", data.from, `${data.from} to ${data.to}`);
@@ -260,6 +261,7 @@ class Judge {
     if (row.id !== null) this.say("garbage", row.id, "a gap that is in no log has a position");
     if (data.reason === "overflow" && this.policy.overflow && this.policy.overflow !== "drop")
       this.say("gap-unasked", data.from, `overflow=${this.policy.overflow} never drops`);
+    if (!strict) return; // on a branch that was lost later: the log says nothing of it
     const { events } = this.log;
     if (from.seq <= this.before.seq && !(this.paced && from.seq === this.before.seq))
       this.say("gap-wide", data.from, `tells of ${format(this.before)}, which came`);

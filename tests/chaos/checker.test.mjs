@@ -127,6 +127,15 @@ describe("right histories", () => {
     passes(made(log, [0, 1, 2, stray, lost, 0, 1, 2, 3, 4, 5]), log, { lossy: true });
   });
 
+  test("lost_branch_after_a_gap_on_it_passes", () => {
+    const log = begun().delta("The").restart().delta("A").done().log();
+    const told = control(0, { type: "gap", from: "37-4", to: "37-6", dropped: 3, reason: "overflow" });
+    const client = made(log, [0, 1, 2, told, lostBranch("37-6", 6), 0, 1, 2, 3, 4, 5]);
+    passes(client, log, { lossy: true });
+    client.events.splice(4, 7); // nobody said that the branch was lost
+    assert.ok(names(client, log, { lossy: true }).includes("gap-wide"));
+  });
+
   test("lost_branch_then_a_cut_begins_again_from_the_start", () => {
     const log = fox().log();
     const lost = lostBranch(log.events[3].id, 4);

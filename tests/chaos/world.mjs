@@ -162,7 +162,8 @@ export class World {
         });
         const text = await response.text();
         if (response.status < 300) return JSON.parse(text);
-        if (this.redis.lossy && response.status === 404) return null; // its beginning was lost
+        // Its beginning was lost; with 410 its worker has written a hint since.
+        if (this.redis.lossy && [404, 410].includes(response.status)) return null;
         if (response.status !== 503 && response.status !== 429) {
           this.find("post", `${route}: ${response.status} ${text.slice(0, 200)}`);
           return null;
@@ -381,7 +382,7 @@ export class World {
   async #fault(name, random) {
     const [what, how] = name.split("-");
     const ms = random.int(300, 2 * LEASE_MS + 500);
-    if (what === "redis") return void (await this.redis.fault(name, ms));
+    if (what === "redis") return this.redis.fault(name, ms);
     if (what === "worker" || what === "broker") {
       const slot = this.#slot(what === "worker" ? this.workers : this.brokers, random);
       if (!slot) return false;
