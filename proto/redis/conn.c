@@ -15,6 +15,7 @@
 
 #define GRACE_MS       50 /* see on_overdue */
 #define BACKOFF_JITTER 50 /* percent either way */
+#define TIMEOUTS_MOST  10 /* in which a command must be answered, however steadily its answer comes */
 
 static void on_timer(uv_timer_t *timer);
 
@@ -109,6 +110,7 @@ static void on_stream_data(void *arg, const char *p, size_t n) {
     if (!is_live(c))
         return;
     c->quiet = 0;
+    c->read_ms = uv_now(c->loop);
     int rc = tc_reader_feed(&c->reader, p, n, on_reply, c);
     if (rc)
         tc_conn_lose(c, rc, tc_reader_reason(&c->reader));
@@ -266,15 +268,28 @@ static void on_stream_closed(void *arg) {
 
 /* ---- time ---- */
 
+/* How long the oldest command may still wait; 0 = no longer. A large answer takes its time, and while bytes of it come
+ * the link is not lost. Bytes alone do not do for ever: a server that lets them drip holds up everything behind. */
+static uint64_t time_left(const struct tc_conn *c, const struct tc_fifo_entry *oldest) {
+    uint64_t now = uv_now(c->loop), most = TIMEOUTS_MOST * c->link->command_timeout_ms;
+    uint64_t age = now - oldest->sent_ms;
+    uint64_t silent = now - (c->read_ms > oldest->sent_ms ? c->read_ms : oldest->sent_ms);
+    if (age >= most || silent >= c->link->command_timeout_ms)
+        return 0;
+    uint64_t left = c->link->command_timeout_ms - silent;
+    return left < most - age ? left : most - age;
+}
+
 /* A time-out is decided only GRACE_MS after it was noticed: when the loop itself was held up, timers run before the
  * sockets are read, and the answer may lie there. */
 static void on_overdue(struct tc_conn *c) {
     const struct tc_fifo_entry *oldest = tc_fifo_peek(&c->waiting);
     if (!oldest)
         return;
-    uint64_t age = uv_now(c->loop) - oldest->sent_ms;
-    if (age < c->link->command_timeout_ms) {
-        start_timer(c, c->link->command_timeout_ms - age);
+    uint64_t left = time_left(c, oldest);
+    if (left > 0) {
+        c->overdue = false;
+        start_timer(c, left);
     } else if (!c->overdue) {
         c->overdue = true;
         start_timer(c, GRACE_MS);

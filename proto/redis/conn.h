@@ -69,11 +69,12 @@ struct tc_conn {
     uv_timer_t timer; /* WAITING: back-off; OPENING, GREETING: connect time-out; UP: the oldest command, or PING */
     bool stream_live; /* opened and its close callback has not run */
     bool timer_live;
-    bool overdue;   /* the oldest command had its time and the timer's period of grace runs */
-    unsigned quiet; /* timer periods without a byte, where on_reply is set */
-    unsigned tries; /* failed since the last UP */
-    bool refused;   /* the last try failed on something that only an operator can change: longest back-off */
-    int logged_err; /* the failure last logged, so that a long outage is not a line a try */
+    bool overdue;     /* the oldest command had its time and the timer's period of grace runs */
+    uint64_t read_ms; /* loop time of the last bytes; 0 = none yet */
+    unsigned quiet;   /* timer periods without a byte, where on_reply is set */
+    unsigned tries;   /* failed since the last UP */
+    bool refused;     /* the last try failed on something that only an operator can change: longest back-off */
+    int logged_err;   /* the failure last logged, so that a long outage is not a line a try */
     void (*close_cb)(void *arg);
 };
 

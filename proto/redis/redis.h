@@ -26,14 +26,16 @@
 struct tc_redis;
 
 struct tc_redis_options {
-    const char *url;                        /* the forms in url.h; borrowed during create */
-    const char *password_file;              /* NULL = none; read at create; wins over the URL's password */
-    const char *ca_file;                    /* NULL = the system's; PEM */
-    const char *cert_file, *key_file;       /* client certificate; both or neither */
-    bool tls_insecure;                      /* do not verify the server (tests) */
-    const char *client_name;                /* CLIENT SETNAME; NULL = none */
-    int64_t connect_timeout_ms;             /* TCP, TLS and handshake together; 0 = 5,000 */
-    int64_t command_timeout_ms;             /* oldest unanswered command; then the link counts as lost; 0 = 5,000 */
+    const char *url;                  /* the forms in url.h; borrowed during create */
+    const char *password_file;        /* NULL = none; read at create; wins over the URL's password */
+    const char *ca_file;              /* NULL = the system's; PEM */
+    const char *cert_file, *key_file; /* client certificate; both or neither */
+    bool tls_insecure;                /* do not verify the server (tests) */
+    const char *client_name;          /* CLIENT SETNAME; NULL = none */
+    int64_t connect_timeout_ms;       /* TCP, TLS and handshake together; 0 = 5,000 */
+    /* The link counts as lost when not a byte has come for so long while a command waits for its answer, and when an
+     * answer is not whole within ten times that; 0 = 5,000. */
+    int64_t command_timeout_ms;
     int64_t backoff_min_ms, backoff_max_ms; /* 0 = 50 and 2,000 */
     size_t max_in_flight;                   /* commands; 0 = 100,000; beyond it TC_EFULL */
     size_t max_out_bytes;                   /* not yet taken by the kernel; 0 = 64 MiB; beyond it TC_EFULL */

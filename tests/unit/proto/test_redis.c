@@ -296,6 +296,72 @@ static void held_up_loop_is_no_time_out(void **state) {
     redis_env_end(e);
 }
 
+/* ---- answers that take their time ---- */
+
+/* ECHO is answered byte by byte from a timer on the same loop. The connection may be gone, and the next one there. */
+struct drip {
+    struct redis_env *e;
+    uv_timer_t timer;
+    int left, said; /* bytes */
+};
+
+static void on_drip(uv_timer_t *timer) {
+    struct drip *d = timer->data;
+    if (d->left == 0 || d->e->fake.peers == NULL)
+        return;
+    redis_fake_say(d->e->fake.peers, --d->left == 0 ? "x\r\n" : "x");
+    d->said++;
+}
+
+static void drip_start(struct drip *d, struct redis_env *e, int bytes, unsigned every_ms) {
+    char head[32];
+    *d = (struct drip){.e = e, .left = bytes};
+    snprintf(head, sizeof(head), "$%d\r\n", bytes);
+    redis_fake_say(e->fake.peers, head);
+    uv_timer_init(&e->loop, &d->timer);
+    d->timer.data = d;
+    uv_timer_start(&d->timer, on_drip, every_ms, every_ms);
+}
+
+static void drip_end(struct drip *d) {
+    uv_close((uv_handle_t *)&d->timer, NULL);
+    redis_run_for(&d->e->loop, 1);
+}
+
+static void answer_that_comes_slowly_is_no_time_out(void **state) {
+    (void)state;
+    struct redis_env *e = redis_env_new();
+    struct drip d;
+    e->fake.on_command = redis_env_ignore_echo;
+    e->opts.command_timeout_ms = 300;
+    redis_env_up(e);
+    assert_int_equal(redis_env_ask(e, "x"), 0);
+    drip_start(&d, e, 40, 20); /* 800 ms: more than one time-out, less than ten */
+    redis_env_await_replies(e, 1);
+    assert_int_equal(e->replies.ok, 1);
+    assert_int_equal(d.said, 40);
+    assert_int_equal(e->probe.downs, 0);
+    drip_end(&d);
+    redis_env_end(e);
+}
+
+static void answer_that_drips_for_ever_times_out(void **state) {
+    (void)state;
+    struct redis_env *e = redis_env_new();
+    struct drip d;
+    e->fake.on_command = redis_env_ignore_echo;
+    e->opts.command_timeout_ms = 40;
+    redis_env_up(e);
+    assert_int_equal(redis_env_ask(e, "x"), 0);
+    drip_start(&d, e, 1 << 20, 5);
+    redis_env_await(e, redis_env_was_down);
+    drip_end(&d);
+    assert_int_equal(e->replies.failed, 1);
+    assert_int_equal(e->probe.last_err, TC_ETIMEOUT);
+    assert_true(d.said > 10);
+    redis_env_end(e);
+}
+
 static void say_full_house(struct redis_fake_peer *p, const redisReply *command) {
     if (p->number < 2) {
         if (p->commands == 1)
@@ -336,6 +402,8 @@ int main(void) {
         cmocka_unit_test(protocol_error_loses_the_link),
         cmocka_unit_test(unanswered_command_times_out_with_all_behind_it),
         cmocka_unit_test(held_up_loop_is_no_time_out),
+        cmocka_unit_test(answer_that_comes_slowly_is_no_time_out),
+        cmocka_unit_test(answer_that_drips_for_ever_times_out),
         cmocka_unit_test(full_server_is_asked_again_soon),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
