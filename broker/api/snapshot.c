@@ -1,5 +1,6 @@
-/* GET /v1/generations/{id}: what the log says so far, folded, as one JSON object. Reads the log in pages; nothing is
- * cached, since a page that reloads wants the truth and streams are served from feeds. */
+/* GET /v1/generations/{id}: what the log says so far, folded, as one JSON object. Reads the log in pages, whose number
+ * of entries follows from what the last one weighed: a page is one reply of Redis, and the loop's other commands wait
+ * behind it. Nothing is cached, since a page that reloads wants the truth and streams are served from feeds. */
 #include "api/api.h"
 #include "feed/feed.h"
 #include "redis/reply.h"
@@ -10,7 +11,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PAGE_ENTRIES 512
+#define PAGE_FIRST 64 /* entries; nothing is known of their size */
+#define PAGE_LEAST 2  /* a page begins with the last entry of the one before */
+#define PAGE_MOST  512
+#define PAGE_LIGHT ((size_t)1 << 20) /* bytes of events up to which the next page may have twice the entries */
+#define PAGE_HEAVY ((size_t)4 << 20) /* and beyond which it has half as many */
 
 struct snapshot_op {
     struct api *api;
@@ -19,6 +24,7 @@ struct snapshot_op {
     char log[TC_KEY_MAX];
     struct tc_fold fold;
     struct tc_position next; /* newest entry read, fences and garbage too */
+    unsigned count;          /* entries of the page asked for */
     bool has_meta;
 };
 
@@ -119,6 +125,19 @@ static int take_page(struct snapshot_op *op, const redisReply *reply) {
     return 0;
 }
 
+static void adapt_page(struct snapshot_op *op, const redisReply *reply) {
+    size_t bytes = 0;
+    for (size_t i = 0; i < reply->elements; i++) {
+        struct tc_reply_entry e;
+        if (tc_reply_entry(reply, i, &e) == 0)
+            bytes += e.e.n;
+    }
+    for (; bytes > PAGE_HEAVY && op->count > PAGE_LEAST; bytes /= 2)
+        op->count /= 2;
+    if (bytes < PAGE_LIGHT && op->count < PAGE_MOST)
+        op->count *= 2;
+}
+
 static void on_page(void *arg, int err, const redisReply *reply) {
     struct snapshot_op *op = arg;
     if (op->conn == NULL) {
@@ -137,7 +156,8 @@ static void on_page(void *arg, int err, const redisReply *reply) {
                      "The text of this generation is longer than a snapshot may be; read its events.");
         op->conn = NULL;
         op_free(op);
-    } else if (reply->elements == PAGE_ENTRIES) {
+    } else if (reply->elements == op->count) {
+        adapt_page(op, reply);
         ask_page(op);
     } else if (op->fold.position.seq > 0) {
         answer(op);
@@ -151,8 +171,8 @@ static void on_page(void *arg, int err, const redisReply *reply) {
 static void ask_page(struct snapshot_op *op) {
     char from[TC_POSITION_MAX];
     tc_position_format(op->next, from);
-    int err = tc_redis_command(op->api->redis, tc_str_from(op->log), on_page, op, "XRANGE %s %s + COUNT %d", op->log,
-                               op->next.attempt > 0 || op->next.seq > 0 ? from : "-", PAGE_ENTRIES);
+    int err = tc_redis_command(op->api->redis, tc_str_from(op->log), on_page, op, "XRANGE %s %s + COUNT %u", op->log,
+                               op->next.attempt > 0 || op->next.seq > 0 ? from : "-", op->count);
     if (err == 0)
         return;
     api_unavailable(op->api, op->conn, "Redis cannot be reached.");
@@ -182,6 +202,7 @@ void api_snapshot(struct api *a, struct http_conn *conn, const struct http_reque
     tc_key_gen(op->log, a->opts.prefix, TC_KEY_LOG, id);
     memcpy(op->id, id, strlen(id) + 1);
     op->api = a;
+    op->count = PAGE_FIRST;
     tc_fold_init(&op->fold, (size_t)a->opts.max_log_bytes);
     if (tc_redis_command(a->redis, route, on_meta, op, "EXISTS %s", meta) != 0) {
         api_unavailable(a, conn, "Redis cannot be reached.");
