@@ -6,6 +6,7 @@
 #include "api/params.h"
 #include "api/poll.h"
 #include "feed/feed.h"
+#include "feed/queue.h"
 #include "feed/replay.h"
 #include "feed/status.h"
 #include "tokencast/error.h"
@@ -27,8 +28,9 @@ static void open_json(struct feed *f, struct tc_buf *out) {
     tc_position_format(f->last, pos);
     tc_buf_printf(out, "{\"type\":\"open\",\"id\":\"%s\",\"state\":\"%s\",\"position\":\"%s\"", f->id,
                   feed_state_name(f), pos);
-    if (!f->started && f->queue_ahead >= 0)
-        tc_buf_printf(out, ",\"queue_ahead\":%lld", (long long)f->queue_ahead);
+    int64_t ahead = f->started ? -1 : queue_ahead(f->hub, f->job);
+    if (ahead >= 0)
+        tc_buf_printf(out, ",\"queue_ahead\":%lld", (long long)ahead);
     tc_buf_putc(out, '}');
 }
 

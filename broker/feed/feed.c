@@ -63,7 +63,6 @@ int feed_get(struct hub *h, const char *id, struct feed **out) {
         return TC_ENOMEM;
     f->hub = h;
     f->refs = 1;
-    f->queue_ahead = -1;
     memcpy(f->id, id, strlen(id) + 1);
     tc_key_gen(f->log_key, h->opts.prefix, TC_KEY_LOG, id);
     tc_key_gen(f->meta_key, h->opts.prefix, TC_KEY_META, id);
@@ -279,6 +278,7 @@ void feed_sweep(struct feed *f, uint64_t now_ms) {
         feed_wake(f); /* those who wait look at their clocks */
     if (f->state != FEED_READY || f->ended)
         return;
+    f->hub->queue.wanted = f->hub->queue.wanted || (!f->started && f->job[0] != '\0' && feed_is_watched(f));
     liveness_check(f, now_ms);
     if (f->abandonable)
         presence_report(f, now_ms);

@@ -48,10 +48,10 @@ struct feed {
     struct tc_position last;                /* newest event */
     bool started, ended, cancelled, failed; /* from the log's start and done */
     char model[128], channel[TC_CHANNEL_MAX + 1], job[48];
-    int64_t queue_ahead; /* -1 = unknown */
-    bool abandonable;    /* on_abandon is cancel: viewers are reported */
-    uint64_t viewed_ms;  /* loop time of the last report; 0 = none */
-    uint64_t room_ms;    /* loop time when a channel with subscribers last had it as a member; 0 = never */
+    struct queue_wait queued; /* LOADING: for a look at the queue */
+    bool abandonable;         /* on_abandon is cancel: viewers are reported */
+    uint64_t viewed_ms;       /* loop time of the last report; 0 = none */
+    uint64_t room_ms;         /* loop time when a channel with subscribers last had it as a member; 0 = never */
 
     struct tc_redis_sub bell;
     bool reading, again;       /* a log read is under way; something came meanwhile */

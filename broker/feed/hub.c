@@ -5,6 +5,7 @@
 #include "feed/channel.h"
 #include "feed/eviction.h"
 #include "feed/feed.h"
+#include "feed/queue.h"
 #include "feed/status.h"
 #include "http/batch.h"
 #include "tokencast/error.h"
@@ -71,6 +72,7 @@ static void on_sweep(uv_timer_t *timer) {
     HASH_ITER(hh, h->feeds, f, next) {
         feed_sweep(f, now);
     }
+    queue_sweep(h);
     channels_sweep(h, now);
     eviction_sample(h);
 }
@@ -91,6 +93,7 @@ static void on_redis_down(void *arg, int err) {
 static void on_redis_change(void *arg) {
     struct hub *h = arg;
     struct feed *f, *next;
+    queue_forget(h);
     HASH_ITER(hh, h->feeds, f, next) {
         feed_redis_changed(f);
     }
@@ -99,6 +102,7 @@ static void on_redis_change(void *arg) {
 int hub_init(struct hub *h, uv_loop_t *loop, struct tc_redis *redis, const struct hub_options *opts) {
     *h = (struct hub){.loop = loop, .redis = redis, .opts = *opts};
     tc_list_init(&h->dirty);
+    tc_list_init(&h->queue.waits);
     tc_random(&h->said_point, sizeof h->said_point);
     if (uv_check_init(loop, &h->check) != 0 || uv_idle_init(loop, &h->idle) != 0 || uv_timer_init(loop, &h->sweep) != 0)
         return TC_ENOMEM;

@@ -7,6 +7,7 @@
 #include "base/list.h"
 #include "feed/drain.h"
 #include "redis/redis.h"
+#include "tokencast/position.h"
 #include "wire/keys.h"
 
 #include <stdbool.h>
@@ -51,6 +52,27 @@ struct eviction {                      /* eviction.h */
     bool asking;
 };
 
+#define QUEUE_JOBS 1000 /* that a look at the queue takes */
+
+struct queue {                           /* queue.h */
+    struct tc_position jobs[QUEUE_JOBS]; /* that wait, in order */
+    struct tc_position delivered;        /* the last one that a worker got */
+    unsigned seen, count;                /* of jobs: what the last look saw, and with what was asked for since */
+    bool known, looking;
+    bool stale;           /* looking: at what is forgotten */
+    bool wanted;          /* by the next sweep: a queued generation is read */
+    uint64_t asked_ms;    /* loop time at which the last look began */
+    uint64_t looked_ms;   /* the same of the last one that ended */
+    struct tc_list waits; /* struct queue_wait */
+};
+
+struct queue_wait {
+    struct tc_list node;
+    const char *job; /* borrowed */
+    void (*cb)(void *arg);
+    void *arg;
+};
+
 struct hub {
     uv_loop_t *loop;
     struct tc_redis *redis; /* borrowed */
@@ -68,6 +90,7 @@ struct hub {
     bool away;   /* Redis: what the watch was last told */
     bool warned; /* of the eviction policy */
     struct eviction eviction;
+    struct queue queue;
     uint64_t said_point; /* said.h */
     bool draining, closing;
     bool full;          /* no memory for more streams */

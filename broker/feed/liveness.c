@@ -5,6 +5,7 @@
 #include "feed/liveness.h"
 
 #include "base/log.h"
+#include "feed/queue.h"
 #include "feed/status.h"
 #include "redis/reply.h"
 
@@ -197,6 +198,10 @@ void liveness_check(struct feed *f, uint64_t now_ms) {
     bool quiet = now_ms - f->event_ms >= lease(f);
     if (!quiet || f->looking || now_ms < f->next_look_ms || !f->has_meta || status_is_cut_off(f) || !feed_is_watched(f))
         return;
+    if (!f->started && queue_holds(f->hub, f->job)) { /* the look at the queue was for all who wait */
+        conclude(f, false, lease(f) / 3);
+        return;
+    }
     struct tc_str route = tc_str_from(f->meta_key);
     f->calls += tc_redis_command(f->hub->redis, route, on_ttl, f, "PTTL %s", f->log_key) == 0;
     f->looking = true;

@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "feed/liveness.h"
+#include "feed/queue.h"
 #include "feed/vanish.h"
 #include "redis/reply.h"
 #include "tokencast/error.h"
@@ -271,33 +272,19 @@ static void on_meta(void *arg, int err, const redisReply *reply) {
     f->abandonable = tc_reply_str(reply->element[3]).n > 0;
 }
 
-static void on_ahead(void *arg, int err, const redisReply *reply) {
-    struct feed *f = arg;
-    if (feed_call_done(f))
-        return;
-    if (err == 0 && reply->type == REDIS_REPLY_ARRAY)
-        f->queue_ahead = (int64_t)reply->elements;
+static void load_done(struct feed *f) {
     f->reading = false;
     feed_settle(f, 0);
+    if (f->again && !f->ended) {
+        f->again = false;
+        tail_read(f);
+    }
 }
 
-static void on_groups(void *arg, int err, const redisReply *reply) {
+static void on_queue(void *arg) {
     struct feed *f = arg;
-    if (feed_call_done(f))
-        return;
-    char jobs[TC_KEY_MAX];
-    struct tc_str route = {jobs, tc_key_jobs(jobs, f->hub->opts.prefix, f->hub->opts.queue)};
-    struct tc_str delivered = {NULL, 0};
-    if (err == 0 && reply->type == REDIS_REPLY_ARRAY && reply->elements > 0)
-        delivered = tc_reply_field(reply->element[0], "last-delivered-id");
-    if (delivered.n > 0 && delivered.n < 48 &&
-        tc_redis_command(f->hub->redis, route, on_ahead, f, "XRANGE %s (%b (%s COUNT 1000", jobs, delivered.p,
-                         delivered.n, f->job) == 0) {
-        f->calls++;
-        return;
-    }
-    f->reading = false;
-    feed_settle(f, 0);
+    if (!feed_call_done(f))
+        load_done(f);
 }
 
 /* The history is as long as it gets: what does it say? */
@@ -311,19 +298,11 @@ static void loaded(struct feed *f) {
         if (tc_event_decode(e->bytes, e->len, &ev) == 0)
             feed_note_state(f, &ev);
     }
-    char jobs[TC_KEY_MAX];
-    struct tc_str route = {jobs, tc_key_jobs(jobs, f->hub->opts.prefix, f->hub->opts.queue)};
-    if (!f->started && !f->ended && f->job[0] != '\0' &&
-        tc_redis_command(f->hub->redis, route, on_groups, f, "XINFO GROUPS %s", jobs) == 0) {
+    f->queued = (struct queue_wait){.job = f->job, .cb = on_queue, .arg = f};
+    if (!f->started && !f->ended && f->job[0] != '\0' && queue_ask(f->hub, &f->queued))
         f->calls++;
-        return;
-    }
-    f->reading = false;
-    feed_settle(f, 0);
-    if (f->again && !f->ended) {
-        f->again = false;
-        tail_read(f);
-    }
+    else
+        load_done(f);
 }
 
 /* Entries come newest first. Returns false when the history needs no more. */

@@ -1,6 +1,7 @@
 /* Whether somebody works on a generation, as its job and its log tell. */
 #include "feed/liveness.h"
 
+#include "feed/queue.h"
 #include "feed_fixture.h"
 
 #include <string.h>
@@ -9,9 +10,10 @@ static bool has_looked(void *arg) {
     return !((struct feed *)arg)->looking;
 }
 
-/* One look, as after a quiet lease. */
+/* One look, as after a quiet lease: what the queue's look saw is as old. */
 static void look(struct feeds *w, struct feed *f) {
     uint64_t now = hub_now_ms(f->hub);
+    queue_forget(f->hub);
     f->event_ms = now > 2 * FEED_LEASE_MS ? now - 2 * FEED_LEASE_MS : 0;
     f->next_look_ms = 0;
     f->room_ms = now;
@@ -76,6 +78,7 @@ static void liveness_seen_by_two_at_once_queues_once(void **state) {
     (void)feeds_do(w, "DEL tc:jobs");
     for (int i = 0; i < 2; i++) {
         both[i]->event_ms = 0;
+        queue_forget(both[i]->hub);
         liveness_check(both[i], hub_now_ms(both[i]->hub));
         assert_true(both[i]->looking);
     }
@@ -140,6 +143,22 @@ static void liveness_looks_only_where_somebody_waits(void **state) {
     assert_false(f->looking);
 }
 
+static void liveness_of_a_job_just_seen_in_the_queue_asks_nothing(void **state) {
+    struct feed *f = feeds_open(*state, 0, "g", false);
+    uint64_t now = hub_now_ms(f->hub);
+    f->hub->opts.sweep_ms = 60000; /* what was seen when it was loaded is as good as new */
+    f->event_ms = now > 2 * FEED_LEASE_MS ? now - 2 * FEED_LEASE_MS : 0;
+    liveness_check(f, now);
+    assert_false(f->looking);
+    assert_true(f->next_look_ms > now);
+    f->started = true; /* then its worker is what counts */
+    f->next_look_ms = 0;
+    liveness_check(f, now);
+    assert_true(f->looking);
+    feeds_wait(*state, has_looked, f);
+    assert_true(f->stalled);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, feeds_setup, feeds_teardown)
 
 int main(void) {
@@ -147,6 +166,7 @@ int main(void) {
         T(liveness_of_a_renewed_job_is_not_stalled),
         T(liveness_of_an_idle_job_is_stalled_until_it_is_claimed),
         T(liveness_of_a_job_that_waits_is_queued_or_stalled_by_its_start),
+        T(liveness_of_a_job_just_seen_in_the_queue_asks_nothing),
         T(liveness_queues_a_lost_job_again_once),
         T(liveness_seen_by_two_at_once_queues_once),
         T(liveness_takes_back_only_the_job_that_was_missed),
