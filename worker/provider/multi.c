@@ -86,36 +86,56 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *so
 }
 
 static void on_timer(uv_timer_t *timer);
+static void on_soon(uv_idle_t *idle);
 
 /* libuv counts whole milliseconds and may be early by almost one; curl does not ask again for a deadline that it had
  * asked for, so it must not be woken too early. */
-static void arm_timer(struct multi *m, long ms) {
+static void start_timer(struct multi *m, long ms) {
     uv_update_time(m->loop);
-    uv_timer_start(&m->timer, on_timer, ms > 0 ? (uint64_t)ms + 1 : 0, 0);
+    uv_timer_start(&m->timer, on_timer, (uint64_t)ms + 1, 0);
+}
+
+/* At once means in the next turn of the loop: a timer of 0 ms that a timer starts may run in the same turn, again and
+ * again, while no socket is looked at. */
+static void arm(struct multi *m, long ms) {
+    uv_timer_stop(&m->timer);
+    uv_idle_stop(&m->soon);
+    if (ms > 0)
+        start_timer(m, ms);
+    else if (ms == 0)
+        uv_idle_start(&m->soon, on_soon);
+}
+
+static bool is_armed(const struct multi *m) {
+    return uv_is_active((const uv_handle_t *)&m->timer) || uv_is_active((const uv_handle_t *)&m->soon);
 }
 
 static int on_curl_timer(CURLM *curl, long ms, void *arg) {
     struct multi *m = arg;
 
     (void)curl;
-    if (m->closing)
-        return 0;
-    if (ms < 0)
-        uv_timer_stop(&m->timer);
-    else
-        arm_timer(m, ms);
+    if (!m->closing)
+        arm(m, ms);
     return 0;
 }
 
-static void on_timer(uv_timer_t *timer) {
-    struct multi *m = timer->data;
+static void tell_time(struct multi *m) {
     int running;
     long ms = -1;
 
     curl_multi_socket_action(m->curl, CURL_SOCKET_TIMEOUT, 0, &running);
-    if (!uv_is_active((uv_handle_t *)timer) && curl_multi_timeout(m->curl, &ms) == CURLM_OK && ms >= 0)
-        arm_timer(m, ms);
+    if (!is_armed(m) && curl_multi_timeout(m->curl, &ms) == CURLM_OK && ms >= 0)
+        arm(m, ms);
     m->after(m->arg);
+}
+
+static void on_timer(uv_timer_t *timer) {
+    tell_time(timer->data);
+}
+
+static void on_soon(uv_idle_t *idle) {
+    uv_idle_stop(idle);
+    tell_time(idle->data);
 }
 
 static pthread_once_t curl_once = PTHREAD_ONCE_INIT;
@@ -133,8 +153,9 @@ int multi_init(struct multi *m, uv_loop_t *loop, void (*after)(void *arg), void 
     if (!m->curl)
         return TC_ENOMEM;
     uv_timer_init(loop, &m->timer);
-    m->timer.data = m;
-    m->handles = 1;
+    uv_idle_init(loop, &m->soon);
+    m->timer.data = m->soon.data = m;
+    m->handles = 2;
     curl_multi_setopt(m->curl, CURLMOPT_SOCKETFUNCTION, on_socket);
     curl_multi_setopt(m->curl, CURLMOPT_SOCKETDATA, m);
     curl_multi_setopt(m->curl, CURLMOPT_TIMERFUNCTION, on_curl_timer);
@@ -144,7 +165,7 @@ int multi_init(struct multi *m, uv_loop_t *loop, void (*after)(void *arg), void 
     return 0;
 }
 
-static void on_timer_closed(uv_handle_t *handle) {
+static void on_handle_closed(uv_handle_t *handle) {
     struct multi *m = handle->data;
 
     m->handles--;
@@ -156,5 +177,6 @@ void multi_close(struct multi *m, void (*cb)(void *arg)) {
     m->close_cb = cb;
     curl_multi_cleanup(m->curl); /* takes its sockets off the loop by way of on_socket */
     m->curl = NULL;
-    uv_close((uv_handle_t *)&m->timer, on_timer_closed);
+    uv_close((uv_handle_t *)&m->timer, on_handle_closed);
+    uv_close((uv_handle_t *)&m->soon, on_handle_closed);
 }

@@ -22,7 +22,7 @@
 
 struct transfer_pool {
     struct multi multi;
-    uv_timer_t kick;   /* events wait to be handed on */
+    uv_idle_t kick;    /* events wait to be handed on */
     uv_timer_t linger; /* runs while released transfers wait for their end */
     struct tc_list ready, lingering;
     unsigned transfers; /* not freed, released ones included */
@@ -58,8 +58,8 @@ struct transfer {
 
 static void settle(void *arg);
 
-static void on_kick(uv_timer_t *timer) {
-    settle(timer->data);
+static void on_kick(uv_idle_t *idle) {
+    settle(idle->data);
 }
 
 static void make_ready(struct transfer *t) {
@@ -69,7 +69,7 @@ static void make_ready(struct transfer *t) {
         return;
     tc_list_add_tail(&p->ready, &t->link);
     if (!uv_is_active((uv_handle_t *)&p->kick))
-        uv_timer_start(&p->kick, on_kick, 0, 0);
+        uv_idle_start(&p->kick, on_kick);
 }
 
 /* ---- curl's callbacks: no event is handed on from here ---- */
@@ -222,27 +222,27 @@ static bool deliver_chunk(struct transfer *t) {
     return true;
 }
 
-/* Lets curl read again; bytes it had put aside come at once, through on_write. */
-static bool unpause(struct transfer *t) {
-    if (!t->curl_paused)
-        return false;
+/* Lets curl read again; bytes it had put aside come at once, through on_write, and are handed on in the next turn. */
+static void unpause(struct transfer *t) {
     t->curl_paused = false;
     curl_easy_pause(t->easy, CURLPAUSE_CONT);
-    return true;
 }
 
+static bool is_quiet(const struct transfer *t) {
+    return t->dead || t->released || t->held;
+}
+
+/* Hands on what has been read, and no more: what curl reads next waits for its turn of the loop, or a model server that
+ * is never out of bytes would keep the loop to itself. */
 static void deliver(struct transfer *t) {
     t->delivering = true;
-    for (;;) {
-        if (t->dead || t->released || t->held)
-            break;
-        if (deliver_chunk(t) || unpause(t))
-            continue;
-        if (t->over && !t->told) {
-            t->told = true;
-            t->events.on_done(t->arg, t->err);
-        }
-        break;
+    while (!is_quiet(t) && deliver_chunk(t))
+        ;
+    if (!is_quiet(t) && t->curl_paused) {
+        unpause(t);
+    } else if (!is_quiet(t) && t->over && !t->told) {
+        t->told = true;
+        t->events.on_done(t->arg, t->err);
     }
     t->delivering = false;
     if (t->dead)
@@ -298,7 +298,7 @@ static void settle(void *arg) {
     struct tc_list batch;
 
     collect_finished(p);
-    uv_timer_stop(&p->kick);
+    uv_idle_stop(&p->kick);
     tc_list_move(&p->ready, &batch);
     while (!tc_list_empty(&batch)) {
         struct transfer *t = TC_CONTAINER_OF(batch.next, struct transfer, link);
@@ -404,7 +404,7 @@ int transfer_pool_create(struct transfer_pool **out, uv_loop_t *loop) {
     }
     tc_list_init(&p->ready);
     tc_list_init(&p->lingering);
-    uv_timer_init(loop, &p->kick);
+    uv_idle_init(loop, &p->kick);
     uv_timer_init(loop, &p->linger);
     p->kick.data = p->linger.data = p;
     p->open = 3;
@@ -424,7 +424,7 @@ static void maybe_finish_close(void *arg) {
         cb(cb_arg);
 }
 
-static void on_timer_closed(uv_handle_t *handle) {
+static void on_handle_closed(uv_handle_t *handle) {
     maybe_finish_close(handle->data);
 }
 
@@ -434,6 +434,6 @@ void transfer_pool_close(struct transfer_pool *p, void (*cb)(void *arg), void *a
     free_lingering(p, UINT64_MAX);
     assert(p->transfers == 0);
     multi_close(&p->multi, maybe_finish_close);
-    uv_close((uv_handle_t *)&p->kick, on_timer_closed);
-    uv_close((uv_handle_t *)&p->linger, on_timer_closed);
+    uv_close((uv_handle_t *)&p->kick, on_handle_closed);
+    uv_close((uv_handle_t *)&p->linger, on_handle_closed);
 }

@@ -15,11 +15,12 @@ struct outbox_item {
     enum item_kind what;
     enum tc_kind kind; /* ITEM_TEXT */
     uint64_t index;
-    uint64_t offset;        /* of the first byte of `body` */
+    uint64_t offset;        /* of the first byte that waits */
     int64_t at;             /* of the first piece, Unix microseconds */
     uint64_t since_us;      /* of the first piece, monotonic */
     uint64_t pieces;        /* merged in here */
-    struct tc_buf body;     /* text, arguments, or the encoded event */
+    struct tc_buf body;     /* text, arguments, or the encoded event … */
+    size_t from;            /* … and how many bytes of it are dropped: never more than what follows them */
     struct tc_buf id, name; /* ITEM_TOOL; each said once */
     bool done, invalid;     /* ITEM_TOOL */
 };
@@ -153,23 +154,28 @@ int outbox_event(struct outbox *o, const struct tc_event *ev) {
 
 uint64_t outbox_wait(const struct outbox *o, uint64_t now_us) {
     const struct outbox_item *it = o->head;
-    bool may_grow = it == o->tail && it->what == ITEM_TEXT && it->body.len < OUTBOX_ENTRY_MAX;
+    bool may_grow = it == o->tail && it->what == ITEM_TEXT && it->body.len - it->from < OUTBOX_ENTRY_MAX;
     if (!may_grow || !o->sent_text || it->pieces >= o->flush_pieces)
         return 0;
     uint64_t age = now_us - it->since_us;
     return age >= o->flush_us ? 0 : o->flush_us - age;
 }
 
+/* What waits of an item. */
+static struct tc_str rest_of(const struct outbox_item *it) {
+    return (struct tc_str){it->body.data + it->from, it->body.len - it->from};
+}
+
 /* What goes next of an item: all of it, or of a long text the longest prefix of whole characters that fits. */
 static struct tc_str chunk_of(const struct outbox_item *it) {
-    struct tc_str all = tc_buf_str(&it->body);
+    struct tc_str all = rest_of(it);
     if (it->what == ITEM_EVENT || all.n <= OUTBOX_ENTRY_MAX)
         return all;
     return (struct tc_str){all.p, tc_utf8_complete((struct tc_str){all.p, OUTBOX_ENTRY_MAX})};
 }
 
 static void encode(const struct outbox_item *it, struct tc_str chunk, struct tc_buf *out) {
-    bool whole = chunk.n == it->body.len;
+    bool whole = chunk.n == rest_of(it).n;
     struct tc_event ev = {.at = it->at, .offset = it->offset, .index = it->index};
     if (it->what == ITEM_TEXT) {
         ev.type = TC_EV_DELTA;
@@ -196,14 +202,25 @@ int outbox_peek(const struct outbox *o, struct tc_buf *out) {
     return tc_buf_ok(out) ? 0 : TC_ENOMEM;
 }
 
+/* What was dropped makes room only when it is at least as long as what is moved: an item of any size costs one move of
+ * each byte at most, and holds no more than twice what waits. */
+static void drop_front(struct outbox *o, struct outbox_item *it, size_t n) {
+    it->from += n;
+    if (it->from < it->body.len - it->from)
+        return;
+    tc_buf_consume(&it->body, it->from);
+    it->from = 0;
+    o->moved += it->body.len;
+}
+
 void outbox_drop(struct outbox *o) {
     struct outbox_item *it = o->head;
     struct tc_str chunk = chunk_of(it);
     o->bytes -= chunk.n;
     o->sent_text |= it->what == ITEM_TEXT;
-    if (chunk.n < it->body.len) {
+    if (chunk.n < rest_of(it).n) {
         it->offset += tc_utf16_len(chunk);
-        tc_buf_consume(&it->body, chunk.n);
+        drop_front(o, it, chunk.n);
         tc_buf_reset(&it->id);
         tc_buf_reset(&it->name);
         return;

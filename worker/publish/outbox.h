@@ -19,6 +19,7 @@ struct outbox_item;
 struct outbox {
     struct outbox_item *head, *tail; /* owned, in the order said */
     size_t bytes;                    /* of text, arguments and encoded events that wait */
+    uint64_t moved;                  /* bytes copied within items to make room, ever; never more than were said */
     uint64_t flush_pieces;           /* text waits for this many pieces … */
     uint64_t flush_us;               /* … or this long */
     bool sent_text;                  /* the first text of all never waits: somebody looks at an empty page */

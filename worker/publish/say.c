@@ -1,5 +1,5 @@
 /* What may be said on a writer: each call checks, counts, and leaves an item in the outbox; append.c takes it from
- * there, at once if it can. No callback is made from in here. */
+ * there, at once if it can. No callback is made from in here but on_pressure(true), as the last thing. */
 #include "publish/writer.h"
 
 #include "base/clock.h"
@@ -23,7 +23,8 @@ static int admit(struct tc_writer *w, size_t bytes) {
     return w->said_bytes > max || bytes > max - w->said_bytes ? TC_ETOOLARGE : 0;
 }
 
-/* Something new waits in the outbox. */
+/* Something new waits in the outbox. Who says too much hears so at once: told later, by way of the loop, it could hand
+ * over all that a fast model server sends meanwhile. */
 static void said(struct tc_writer *w, size_t bytes) {
     w->said_bytes += bytes;
     append_next(w);

@@ -2,7 +2,7 @@
  *
  * Happy path: open -> (fence.c) -> on_open -> start, text … -> outbox -> append.c -> finish -> on_finished -> close.
  * It fails by on_open's err or by on_lost; both only from the loop. The memory goes when the last Redis command that
- * carries it has called back and both timers are closed. */
+ * carries it has called back and its timer is closed. */
 #include "publish/writer.h"
 
 #include "base/clock.h"
@@ -70,7 +70,6 @@ void tc_writer_close(struct tc_writer *w, void (*cb)(void *arg), void *arg) {
     tc_redis_unsubscribe(writer_redis(w), &w->ctl);
     publisher_remove(w->publisher, w);
     uv_close((uv_handle_t *)&w->timer, on_timer_closed);
-    uv_close((uv_handle_t *)&w->turn, on_timer_closed);
 }
 
 bool writer_reply_in(struct tc_writer *w) {
@@ -112,28 +111,19 @@ void writer_wait(struct tc_writer *w, uint64_t ms) {
     uv_timer_start(&w->timer, on_timer, ms, 0);
 }
 
-static bool is_pressed(const struct tc_writer *w) {
-    return !w->stopped && w->outbox.bytes > w->publisher->opts.buffer_bytes;
-}
-
-static void on_turn(uv_timer_t *timer) {
-    struct tc_writer *w = timer->data;
-    if (!is_pressed(w) || (w->state != WRITER_LIVE && w->state != WRITER_RECOVERING))
+void writer_press(struct tc_writer *w) {
+    if (w->stopped || w->outbox.bytes <= w->publisher->opts.buffer_bytes)
+        return;
+    if (w->state != WRITER_LIVE && w->state != WRITER_RECOVERING)
         return;
     w->stopped = true;
     w->cbs.on_pressure(w->arg, true);
 }
 
-void writer_press(struct tc_writer *w) {
-    if (is_pressed(w))
-        uv_timer_start(&w->turn, on_turn, 0, 0);
-}
-
-static void init_handles(struct tc_writer *w) {
+static void init_timer(struct tc_writer *w) {
     uv_timer_init(w->publisher->loop, &w->timer);
-    uv_timer_init(w->publisher->loop, &w->turn);
-    w->timer.data = w->turn.data = w;
-    w->handles = 2;
+    w->timer.data = w;
+    w->handles = 1;
 }
 
 static void init_names(struct tc_writer *w, const char *id, const char *model, const char *channel) {
@@ -174,7 +164,7 @@ int tc_writer_open(struct tc_writer **out, struct tc_publisher *p, const char *i
     rc = subscribe_ctl(w);
     if (rc < 0)
         goto err_after_add;
-    init_handles(w);
+    init_timer(w);
     *out = w;
     return 0;
 

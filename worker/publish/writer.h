@@ -65,8 +65,7 @@ struct tc_writer {
     bool ctl_ready;
 
     uv_timer_t timer; /* flush cadence, back-off */
-    uv_timer_t turn;  /* on_pressure, told from the loop instead of from inside a call */
-    int handles;      /* timers not yet closed */
+    int handles;      /* timer not yet closed */
     int pending;      /* Redis commands that will still call back with this writer */
     void (*close_cb)(void *arg);
     void *close_arg;
@@ -115,7 +114,7 @@ void writer_opened(struct tc_writer *w, bool ended); /* base, attempt and create
 void writer_lost(struct tc_writer *w, int err);      /* or, while opening, on_open with err */
 void writer_hold(struct tc_writer *w);               /* back-off, then fence_begin or append_next */
 void writer_wait(struct tc_writer *w, uint64_t ms);  /* fence_begin or append_next then */
-void writer_press(struct tc_writer *w);              /* on_pressure(true) soon, if too much waits */
+void writer_press(struct tc_writer *w);              /* on_pressure(true), if too much waits */
 /* true: Redis has refused for longer than the writer's patience, and it is lost now. */
 bool writer_refused(struct tc_writer *w);
 struct tc_redis *writer_redis(const struct tc_writer *w);

@@ -65,6 +65,7 @@ void generate_cancel(struct job_run *run, const char *by) {
 }
 
 void generate_pressure(struct job_run *run, bool stop) {
+    run->pressed = stop;
     if (!run->call)
         return;
     if (stop)
@@ -188,6 +189,8 @@ static void call_provider(struct job_run *run, struct tc_str prefix) {
     if (rc < 0) {
         run->call = NULL;
         fail(run, rc == TC_EINVAL ? "bad_request" : "upstream_error", tc_strerror(rc), rc != TC_EINVAL, 0, NULL);
+    } else if (run->pressed) {
+        provider_call_pause(run->call);
     }
 }
 
@@ -244,6 +247,7 @@ void generate_begin(struct job_run *run, bool takeover) {
     int rc = 0;
     run->began_us = tc_mono_us();
     run->first_us = run->last_us = run->output_tokens = 0;
+    run->pressed = false;
     if (run->abandon_ms >= 0)
         lease_watch_viewers(&run->lease, run->env->opts->prefix, run->gen, run->abandon_ms);
     if (is_over(run, takeover))

@@ -89,6 +89,7 @@ struct job_run {
     struct recall recall;                 /* what was said before; filled when RUNNING begins */
     struct provider_call *call;           /* owned; NULL unless tokens are awaited */
     bool going_on;                        /* `call` goes on from a prefix */
+    bool pressed;                         /* too much waits for Redis: `call` is paused, or the next one begins so */
     const char *cancelled_by;             /* "client", "viewers"; NULL: nobody has */
     uint64_t began_us, first_us, last_us; /* monotonic: RUNNING, first and last piece */
     uint64_t output_tokens;

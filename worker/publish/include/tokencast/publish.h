@@ -1,5 +1,6 @@
 /* Publishing generations from C: what the tokencast worker uses, and what an inference server can link to write its own
- * logs. Everything runs on one libuv loop and must be called from its thread; no callback is made from inside a call.
+ * logs. Everything runs on one libuv loop and must be called from its thread; no callback but on_pressure(true) is made
+ * from inside a call.
  *
  * A writer owns one attempt at one generation. It fences the log, reads its tail, then appends: one append in flight,
  * the announcement after the acknowledgement. What is said meanwhile is merged and goes as the next entry.
@@ -50,7 +51,8 @@ struct tc_writer_callbacks {
     void (*on_open)(void *arg, int err, struct tc_position last, bool ended);
     /* Somebody asked to stop this generation. May come before on_open's return to the loop, and more than once. */
     void (*on_cancel)(void *arg);
-    /* true: more than buffer_bytes wait, stop producing; false: less than half of it, go on. */
+    /* true: more than buffer_bytes wait, stop producing: told from inside the call that said the last of it, as its
+     * last act. false: less than half of it, go on. What is said in spite of it is kept all the same. */
     void (*on_pressure)(void *arg, bool stop);
     /* The writer can write no more: TC_EFENCED (a later attempt owns the log), TC_EGONE (the log was deleted),
      * TC_EREDIS (refused for good), TC_EAGAIN (Redis lost a part that cannot be repeated any more: close, open again
