@@ -182,6 +182,27 @@ static void outbox_long_text_is_split_between_characters(void **state) {
     tc_buf_fini(&all);
 }
 
+/* However much has piled up, sending it moves each byte at most once, also while more is said behind it. */
+static void outbox_backlog_costs_as_much_as_its_bytes(void **state) {
+    struct outbox o;
+    char piece[4097] = {0};
+    size_t said = 0, taken = 0;
+    (void)state;
+    memset(piece, 'x', sizeof(piece) - 1);
+    outbox_init(&o, 1, 0);
+    while (said < 8U << 20 || !outbox_is_empty(&o)) {
+        for (int i = 0; i < (taken == 0 ? 1024 : 8) && said < 8U << 20; i++, said += 4096)
+            text(&o, said, piece, 1);
+        struct tc_event ev = take(&o);
+        assert_int_equal(ev.offset, taken);
+        taken += ev.text.n;
+        assert_int_equal(o.bytes, said - taken);
+    }
+    assert_int_equal(taken, said);
+    assert_in_range(o.moved, 0, said);
+    outbox_fini(&o);
+}
+
 static void outbox_long_tool_call_is_done_in_its_last_entry_only(void **state) {
     struct outbox o;
     struct tc_buf all;
@@ -231,6 +252,7 @@ int main(void) {
         cmocka_unit_test(outbox_cadence_waits_for_pieces_or_time),
         cmocka_unit_test(outbox_text_with_something_behind_does_not_wait),
         cmocka_unit_test(outbox_long_text_is_split_between_characters),
+        cmocka_unit_test(outbox_backlog_costs_as_much_as_its_bytes),
         cmocka_unit_test(outbox_long_tool_call_is_done_in_its_last_entry_only),
         cmocka_unit_test(outbox_fini_with_items_frees_them),
     };
