@@ -1,6 +1,5 @@
-/* A libcurl multi handle that lives on a libuv loop: sockets under uv_poll_t, curl's one timer under a uv_timer_t, or, when
- * it is due at once, under a uv_idle_t.
- * Knows nothing of requests; transfer.h does. Loop thread only. */
+/* A libcurl multi handle that lives on a libuv loop: sockets under uv_poll_t, curl's one timer under a uv_timer_t, or,
+ * when it is due at once, under a uv_idle_t. Knows nothing of requests; transfer.h does. Loop thread only. */
 #ifndef WORKER_PROVIDER_MULTI_H
 #define WORKER_PROVIDER_MULTI_H
 
@@ -14,7 +13,7 @@ struct multi {
     uv_loop_t *loop; /* borrowed */
     CURLM *curl;     /* owned */
     uv_timer_t timer;
-    uv_idle_t soon; /* curl wants to go on at once */
+    uv_idle_t soon;           /* curl wants to go on at once */
     void (*after)(void *arg); /* curl has worked: look for results. From the loop, never from inside curl */
     void *arg;
     unsigned handles; /* libuv handles not closed yet */

@@ -1,6 +1,6 @@
 /* A provider without a model: plays a text at a steady rate, for demonstrations, tests, and answers from a cache.
- * Loop thread only. A call is one timer that says whatever is due by a monotonic schedule (piece n at n / rate), so
- * that rates far above the timer's tick are exact on average; a tick that says more than TICK_MAX pieces yields first.
+ * Loop thread only. All calls share one wheel of deadlines; a call says whatever is due by a monotonic schedule (piece
+ * n at n / rate), so that rates far above the wheel's tick are exact on average; more than TICK_MAX pieces yield first.
  *
  * A request may bring its own `options`: {"text", "rate", "reasoning", "tool_call": {"name", "arguments"},
  * "max_tokens"}. */
@@ -14,6 +14,7 @@
 #include "provider/pieces.h"
 #include "provider/replay_text.h"
 #include "provider/request.h"
+#include "provider/wheel.h"
 #include "tokencast/error.h"
 
 #include <assert.h>
@@ -29,13 +30,12 @@
 
 struct replay {
     struct provider base;
-    uv_loop_t *loop;    /* borrowed */
+    struct wheel wheel; /* of the calls */
     char *model;        /* owned; may be NULL */
     struct tc_buf file; /* empty: the text that is built in */
     double rate;        /* pieces per second */
-    unsigned calls;     /* whose timers are not closed yet */
+    unsigned calls;     /* not freed */
     bool closing;
-    uv_timer_t closer; /* makes the close callback come later */
     void (*close_cb)(void *arg);
     void *close_arg;
 };
@@ -57,10 +57,9 @@ struct replay_call {
     uint64_t input, output; /* for usage */
     double rate;
     bool begun, paused, freed, over;
-    uv_timer_t timer;
+    bool ticking; /* on_tick is on the stack: it frees */
+    struct wheel_item due;
 };
-
-static void on_tick(uv_timer_t *timer);
 
 /* ---- playing ---- */
 
@@ -68,13 +67,11 @@ static uint64_t pieces_due(const struct replay_call *c, uint64_t now) {
     return c->due_from + 1 + (uint64_t)((double)(now - c->since) * c->rate / 1e6);
 }
 
-static void plan(struct replay_call *c) {
-    uint64_t now = tc_mono_us();
+static void plan(struct replay_call *c, uint64_t now) {
     double due = (double)c->since + (double)(c->told - c->due_from) * 1e6 / c->rate;
     uint64_t wait = due > (double)now ? (uint64_t)((due - (double)now) / 1000) : 0;
 
-    uv_update_time(c->provider->loop);
-    uv_timer_start(&c->timer, on_tick, wait > TICK_MS ? wait : TICK_MS, 0);
+    wheel_add(&c->provider->wheel, &c->due, now / 1000 + (wait > TICK_MS ? wait : TICK_MS));
 }
 
 /* The clock starts again behind what was said, so that a pause is not made up for. */
@@ -128,14 +125,12 @@ static void begin(struct replay_call *c) {
     c->sink.on_begin(c->arg, request_model(c->request, c->provider->model));
 }
 
-static void on_tick(uv_timer_t *timer) {
-    struct replay_call *c = timer->data;
-
+static void say_due(struct replay_call *c) {
     if (!c->begun)
         begin(c);
     if (c->freed || c->paused)
         return;
-    uint64_t due = pieces_due(c, tc_mono_us());
+    uint64_t now = tc_mono_us(), due = pieces_due(c, now);
     for (int i = 0; i < TICK_MAX && c->told < due && !is_through(c); i++) {
         say_piece(c);
         if (c->freed || c->paused)
@@ -144,7 +139,19 @@ static void on_tick(uv_timer_t *timer) {
     if (is_through(c))
         end_call(c);
     else
-        plan(c);
+        plan(c, now);
+}
+
+static void destroy(struct replay_call *c);
+
+static void on_tick(struct wheel_item *item) {
+    struct replay_call *c = TC_CONTAINER_OF(item, struct replay_call, due);
+
+    c->ticking = true;
+    say_due(c);
+    c->ticking = false;
+    if (c->freed)
+        destroy(c);
 }
 
 /* ---- requests ---- */
@@ -244,10 +251,8 @@ static int replay_start(struct provider_call **out, struct provider *p, json_t *
         free_call(c);
         return rc;
     }
-    uv_timer_init(r->loop, &c->timer);
-    c->timer.data = c;
     r->calls++;
-    uv_timer_start(&c->timer, on_tick, 0, 0);
+    wheel_add(&r->wheel, &c->due, wheel_now_ms());
     *out = &c->base;
     return 0;
 }
@@ -256,7 +261,7 @@ static void replay_pause(struct provider_call *base) {
     struct replay_call *c = TC_CONTAINER_OF(base, struct replay_call, base);
 
     c->paused = true;
-    uv_timer_stop(&c->timer);
+    wheel_remove(&c->provider->wheel, &c->due);
 }
 
 static void replay_resume(struct provider_call *base) {
@@ -267,13 +272,13 @@ static void replay_resume(struct provider_call *base) {
     c->paused = false;
     restart_clock(c);
     if (!c->over)
-        uv_timer_start(&c->timer, on_tick, 0, 0);
+        wheel_add(&c->provider->wheel, &c->due, wheel_now_ms());
 }
 
 /* ---- the provider ---- */
 
-static void on_closer_closed(uv_handle_t *handle) {
-    struct replay *r = handle->data;
+static void on_wheel_closed(void *wheel_arg) {
+    struct replay *r = wheel_arg;
     void (*cb)(void *) = r->close_cb;
     void *arg = r->close_arg;
 
@@ -286,11 +291,10 @@ static void on_closer_closed(uv_handle_t *handle) {
 
 static void maybe_finish_close(struct replay *r) {
     if (r->closing && r->calls == 0)
-        uv_close((uv_handle_t *)&r->closer, on_closer_closed);
+        wheel_close(&r->wheel, on_wheel_closed, r);
 }
 
-static void on_timer_closed(uv_handle_t *handle) {
-    struct replay_call *c = handle->data;
+static void destroy(struct replay_call *c) {
     struct replay *r = c->provider;
 
     free_call(c);
@@ -304,7 +308,9 @@ static void replay_free(struct provider_call *base) {
     if (c->freed)
         return;
     c->freed = true;
-    uv_close((uv_handle_t *)&c->timer, on_timer_closed);
+    wheel_remove(&c->provider->wheel, &c->due);
+    if (!c->ticking)
+        destroy(c);
 }
 
 static void replay_close(struct provider *p, void (*cb)(void *arg), void *arg) {
@@ -342,7 +348,6 @@ static int replay_create(struct provider **out, uv_loop_t *loop, const struct pr
 
     if (!r)
         return TC_ENOMEM;
-    r->loop = loop;
     r->rate = clamp_rate(opts->replay_rate);
     tc_buf_init(&r->file, FILE_MAX);
     if (opts->model) {
@@ -355,8 +360,7 @@ static int replay_create(struct provider **out, uv_loop_t *loop, const struct pr
         if (rc != 0)
             goto err_after_alloc;
     }
-    uv_timer_init(loop, &r->closer);
-    r->closer.data = r;
+    wheel_init(&r->wheel, loop, on_tick);
     *out = &r->base;
     return 0;
 

@@ -14,7 +14,7 @@
 #include <uv.h>
 
 #define TRANSFER_BUFFER_MAX (64 * 1024) /* bytes read but not handed on; beyond it the socket is left alone */
-#define TRANSFER_HEAD_MAX   (64 * 1024)  /* bytes of response headers */
+#define TRANSFER_HEAD_MAX   (64 * 1024) /* bytes of response headers */
 
 struct transfer_pool;
 struct transfer;

@@ -76,9 +76,9 @@ static void tell_finished(struct tc_writer *w) {
     w->cbs.on_finished(w->arg);
 }
 
-void append_settle(struct tc_writer *w) {
+void append_settle(struct tc_writer *w, uint64_t now_us) {
     bool empty = outbox_is_empty(&w->outbox) && !w->window.unacked;
-    hint_after_ack(w, tc_mono_us());
+    hint_after_ack(w, now_us);
     if (w->state == WRITER_FINISHING && empty) {
         tell_finished(w);
     } else if (w->stopped && w->outbox.bytes < w->publisher->opts.buffer_bytes / 2) {
@@ -89,15 +89,16 @@ void append_settle(struct tc_writer *w) {
 
 static void acknowledged(struct tc_writer *w) {
     const struct window_entry *e = w->window.unacked;
+    uint64_t now_us = tc_mono_us();
     w->acked = w->top = (struct tc_position){w->attempt, e->seq};
     w->length++;
     w->refused_us = 0;
     w->backoff_ms = 0;
     w->publisher->stats.appends++;
     announce(w, e);
-    window_ack(&w->window, tc_mono_us());
+    window_ack(&w->window, now_us);
     append_next(w);
-    append_settle(w);
+    append_settle(w, now_us);
 }
 
 static void refused(struct tc_writer *w, const redisReply *reply) {

@@ -304,7 +304,7 @@ static void regained(struct tc_writer *w) {
     writer_set_state(w, w->finish_said ? WRITER_FINISHING : WRITER_LIVE);
     append_next(w);
     if (w->state != WRITER_RECOVERING) /* the link may have gone again */
-        append_settle(w);
+        append_settle(w, tc_mono_us());
 }
 
 static void failed(struct tc_writer *w, int err) {

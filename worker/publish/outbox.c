@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define SPARE_MAX 1024 /* bytes that an item in reserve may hold */
+
 enum item_kind { ITEM_TEXT, ITEM_TOOL, ITEM_EVENT };
 
 struct outbox_item {
@@ -44,6 +46,8 @@ void outbox_fini(struct outbox *o) {
         o->head = it->next;
         item_free(it);
     }
+    if (o->spare)
+        item_free(o->spare);
     memset(o, 0, sizeof(*o));
 }
 
@@ -51,15 +55,29 @@ bool outbox_is_empty(const struct outbox *o) {
     return o->head == NULL;
 }
 
-static struct outbox_item *item_create(enum item_kind what, uint64_t index, uint64_t offset, int64_t at) {
-    struct outbox_item *it = calloc(1, sizeof(*it));
+static struct outbox_item *item_create(struct outbox *o, enum item_kind what, uint64_t index, uint64_t offset,
+                                       int64_t at) {
+    struct outbox_item *it = o->spare ? o->spare : calloc(1, sizeof(*it));
     if (!it)
         return NULL;
+    o->spare = NULL;
     it->what = what;
     it->index = index;
     it->offset = offset;
     it->at = at;
     return it;
+}
+
+/* Keeps a small text's item, and its memory, for the next one. */
+static void item_done(struct outbox *o, struct outbox_item *it) {
+    if (o->spare || it->what != ITEM_TEXT || it->body.cap > SPARE_MAX) {
+        item_free(it);
+        return;
+    }
+    struct tc_buf body = it->body;
+    tc_buf_reset(&body);
+    *it = (struct outbox_item){.body = body};
+    o->spare = it;
 }
 
 static void link_item(struct outbox *o, struct outbox_item *it) {
@@ -85,7 +103,7 @@ int outbox_text(struct outbox *o, enum tc_kind kind, uint32_t index, uint64_t of
     struct outbox_item *it = o->tail;
     bool merges = it && it->what == ITEM_TEXT && it->kind == kind && it->index == index;
     if (!merges) {
-        it = item_create(ITEM_TEXT, index, offset, at_us);
+        it = item_create(o, ITEM_TEXT, index, offset, at_us);
         if (!it)
             return TC_ENOMEM;
         it->kind = kind;
@@ -114,7 +132,7 @@ static bool tool_merges(const struct outbox_item *it, const struct tc_event *ev)
 int outbox_tool(struct outbox *o, const struct tc_event *ev) {
     struct outbox_item *it = o->tail;
     bool merges = tool_merges(it, ev);
-    if (!merges && !(it = item_create(ITEM_TOOL, ev->index, ev->offset, ev->at)))
+    if (!merges && !(it = item_create(o, ITEM_TOOL, ev->index, ev->offset, ev->at)))
         return TC_ENOMEM;
     size_t id_before = it->id.len, name_before = it->name.len;
     int rc = extend(&it->id, ev->id);
@@ -140,7 +158,7 @@ int outbox_tool(struct outbox *o, const struct tc_event *ev) {
 }
 
 int outbox_event(struct outbox *o, const struct tc_event *ev) {
-    struct outbox_item *it = item_create(ITEM_EVENT, 0, 0, ev->at);
+    struct outbox_item *it = item_create(o, ITEM_EVENT, 0, 0, ev->at);
     if (!it)
         return TC_ENOMEM;
     tc_event_encode(&it->body, ev);
@@ -228,5 +246,5 @@ void outbox_drop(struct outbox *o) {
     o->head = it->next;
     if (!o->head)
         o->tail = NULL;
-    item_free(it);
+    item_done(o, it);
 }

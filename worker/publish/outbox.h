@@ -19,6 +19,7 @@ struct outbox_item;
 struct outbox {
     struct outbox_item *head, *tail; /* owned, in the order said */
     size_t bytes;                    /* of text, arguments and encoded events that wait */
+    struct outbox_item *spare;       /* owned: an empty one, so that a piece that goes at once allocates nothing */
     uint64_t moved;                  /* bytes copied within items to make room, ever; never more than were said */
     uint64_t flush_pieces;           /* text waits for this many pieces … */
     uint64_t flush_us;               /* … or this long */

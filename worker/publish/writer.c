@@ -39,7 +39,7 @@ struct tc_redis *writer_redis(const struct tc_writer *w) {
 }
 
 struct tc_str writer_route(const struct tc_writer *w) {
-    return tc_str_from(w->log);
+    return (struct tc_str){w->log, w->log_len};
 }
 
 /* ---- Closing */
@@ -131,7 +131,7 @@ static void init_names(struct tc_writer *w, const char *id, const char *model, c
     snprintf(w->id, sizeof(w->id), "%s", id);
     snprintf(w->model, sizeof(w->model), "%s", model ? model : "");
     snprintf(w->channel, sizeof(w->channel), "%s", channel ? channel : "");
-    tc_key_gen(w->log, prefix, TC_KEY_LOG, id);
+    w->log_len = tc_key_gen(w->log, prefix, TC_KEY_LOG, id);
     tc_key_gen(w->meta, prefix, TC_KEY_META, id);
     tc_key_gen(w->bell, prefix, TC_KEY_BELL, id);
 }

@@ -58,6 +58,7 @@ struct tc_writer {
     enum writer_state state;
 
     char log[TC_KEY_MAX], meta[TC_KEY_MAX], bell[TC_KEY_MAX];
+    size_t log_len;
     bool create;                                  /* make the log if there is none … */
     char model[128], channel[TC_CHANNEL_MAX + 1]; /* … with these */
 
@@ -125,7 +126,7 @@ bool writer_reply_in(struct tc_writer *w);
 /* append.c: sends the next entry if nothing is in flight and the state, the back-off and the cadence let it. */
 void append_next(struct tc_writer *w);
 /* After an acknowledgement or a repair: hints, on_finished, on_pressure(false), where they are due. */
-void append_settle(struct tc_writer *w);
+void append_settle(struct tc_writer *w, uint64_t now_us);
 
 /* fence.c: opens (OPENING) or repairs (RECOVERING, entered by it from the writing states). */
 void fence_begin(struct tc_writer *w);

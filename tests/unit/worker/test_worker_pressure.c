@@ -65,6 +65,13 @@ static void watch_stop(void) {
     uv_close((uv_handle_t *)&watch.after, NULL);
 }
 
+static bool has_begun(void *arg) {
+    (void)arg;
+    if (tc_list_empty(&worker.runs))
+        return false;
+    return TC_CONTAINER_OF(worker.runs.next, struct job_run, node)->call != NULL;
+}
+
 static bool is_full(void *arg) {
     (void)arg;
     return watch.most > BUFFER;
@@ -98,17 +105,16 @@ static char *answer(const char *format, const char *end, char **text) {
     return tc_buf_take_cstr(&out);
 }
 
-/* Redis hangs until the worker is full, and goes on: at no time more waits than the bound and the piece that passed it. */
+/* Redis hangs until the worker is full, and goes on: never does more wait than the bound and the piece that passed it.
+ */
 static void play(const char *request, size_t piece, const char *text) {
     opts.buffer_bytes = BUFFER;
     start();
     post("gen_a", request, NULL);
-    kill(rig.pid, SIGSTOP);
     watch_start();
-    publish_rig_run(&rig, 50);
-    kill(rig.pid, SIGCONT);
-    publish_rig_until_true(&rig, is_full, NULL);
+    publish_rig_until_true(&rig, has_begun, NULL);
     kill(rig.pid, SIGSTOP);
+    publish_rig_until_true(&rig, is_full, NULL);
     publish_rig_run(&rig, 100);
     kill(rig.pid, SIGCONT);
     publish_rig_until_true(&rig, is_done, NULL);
