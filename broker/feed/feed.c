@@ -107,6 +107,7 @@ void feed_destroy(struct feed *f) {
     vanish_forget(f);
     feed_wake(f);
     fan_fini(&f->fan);
+    recap_forget(&f->hub->recap, f);
     history_fini(&f->history);
     maybe_free(f);
 }
@@ -218,6 +219,7 @@ void feed_gap(struct feed *f, struct tc_position from, struct tc_position to, ui
     struct tc_buf json = {.data = room, .cap = sizeof room};
     gap_json(&json, from, to, dropped, "trimmed");
     f->hub->stats.gaps_trimmed++;
+    recap_forget(&f->hub->recap, f);
     cut_append_only(f); /* rather than leave it with a silent hole */
     fan_control(&f->fan, &(struct dialect_control){.type = "gap", .json = tc_buf_str(&json)});
 }
@@ -227,6 +229,7 @@ void feed_lost(struct feed *f) {
     struct tc_position seen = f->last;
     f->behind_ms = 0;
     history_clear(&f->history);
+    recap_forget(&f->hub->recap, f);
     f->last = (struct tc_position){0, 0};
     f->started = f->ended = f->cancelled = f->failed = f->stalled = false;
     fan_restart(&f->fan, seen);

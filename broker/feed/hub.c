@@ -74,6 +74,7 @@ static void on_sweep(uv_timer_t *timer) {
     }
     queue_sweep(h);
     channels_sweep(h, now);
+    recap_expire(&h->recap, now);
     eviction_sample(h);
 }
 
@@ -140,6 +141,7 @@ void hub_close(struct hub *h, void (*cb)(void *arg), void *arg) {
         fan_each_sub(&f->fan, cut_sub, NULL);
         feed_destroy(f);
     }
+    recap_fini(&h->recap);
     uv_close((uv_handle_t *)&h->check, on_handle_closed);
     uv_close((uv_handle_t *)&h->idle, on_handle_closed);
     uv_close((uv_handle_t *)&h->sweep, on_handle_closed);

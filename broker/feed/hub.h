@@ -6,6 +6,7 @@
 #include "base/attr.h"
 #include "base/list.h"
 #include "feed/drain.h"
+#include "feed/recap.h"
 #include "redis/redis.h"
 #include "tokencast/position.h"
 #include "wire/keys.h"
@@ -91,6 +92,7 @@ struct hub {
     bool warned; /* of the eviction policy */
     struct eviction eviction;
     struct queue queue;
+    struct recap recap;
     uint64_t said_point; /* said.h */
     bool draining, closing;
     bool full;          /* no memory for more streams */

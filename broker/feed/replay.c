@@ -335,10 +335,34 @@ static void pass_over_void(struct replay *r) {
     }
 }
 
+/* Only what every reader of this form at this position would get, byte for byte. */
+static bool is_shared(const struct replay *r) {
+    return r->key.pace == PACE_TOKEN && !r->key.dialect->append_only && !r->bounded && !r->merge.holding &&
+           r->label.id == NULL && r->label.extra == NULL;
+}
+
+/* Takes what was built for another reader; *i goes on after it. */
+static bool take_recap(struct replay *r, const struct recap_key *from, size_t *i, size_t limit) {
+    struct hub *hub = r->feed->hub;
+    size_t on;
+    const struct recap_slot *s = recap_find(&hub->recap, from, &r->feed->history, &on, hub_now_ms(hub));
+    if (s == NULL || r->out->len + s->bytes.len > limit)
+        return false;
+    tc_buf_put_str(r->out, tc_buf_str(&s->bytes));
+    merge_reset(&r->merge, s->end.to);
+    r->next = s->end.to;
+    r->ended = s->end.ended;
+    *i = on;
+    return true;
+}
+
 static enum catchup_result from_history(struct replay *r, size_t i, size_t limit) {
     const struct history *h = &r->feed->history;
     r->checked = true;
     r->ahead_ms = 0;
+    const struct recap_key from = {.source = r->feed, .form = r->key, .after = r->next};
+    const bool alone = is_shared(r) && !take_recap(r, &from, &i, limit);
+    const size_t first = i, mark = r->out->len;
     for (; i < h->count && !r->ended && !r->failed; i++) {
         if (r->out->len >= limit)
             return CATCHUP_MORE;
@@ -348,10 +372,13 @@ static enum catchup_result from_history(struct replay *r, size_t i, size_t limit
     }
     if (r->failed)
         return CATCHUP_FAIL;
+    if (!r->ended && merge_flush(&r->merge) != 0)
+        return CATCHUP_FAIL;
+    if (alone)
+        recap_keep(&r->feed->hub->recap, &from, &(struct recap_end){r->next, r->ended, i - first}, r->out, mark,
+                   hub_now_ms(r->feed->hub));
     if (r->ended)
         return finish(r);
-    if (merge_flush(&r->merge) != 0)
-        return CATCHUP_FAIL;
     if (r->bounded && r->feed->state == FEED_READY)
         return wait_for_feed(r);
     enum catchup_result result = join_track(r);
