@@ -169,6 +169,12 @@ static void take_page(struct replay *r, const redisReply *reply) {
     }
 }
 
+static enum catchup_result wait_for_feed(struct replay *r) {
+    if (!tc_list_linked(&r->wait.node))
+        feed_wait_add(r->feed, &r->wait);
+    return CATCHUP_WAIT;
+}
+
 static void on_page(void *arg, int err, const redisReply *reply) {
     struct page *page = arg;
     struct replay *r = page->owner;
@@ -182,19 +188,16 @@ static void on_page(void *arg, int err, const redisReply *reply) {
         r->out = &r->pages;
         take_page(r, reply);
         bool stuck = !r->failed && !r->ended && tc_position_cmp(before, r->next) == 0 && was_checked == r->checked;
+        bool ends_here = stuck && r->next.seq > 0 && r->checked && reply->elements > 0;
         if (stuck && r->next.seq > 0 && !r->checked)
             say_lost(r); /* nothing at or after it although the log reaches that far: it is not of this branch */
-        else if (stuck && r->feed->history.count > 0)
+        else if (stuck && !ends_here && r->feed->history.count > 0)
             say_trimmed(r, history_at(&r->feed->history, 0)->pos);
         r->out = NULL;
+        if (ends_here && wait_for_feed(r) == CATCHUP_WAIT) /* a failover took what the feed has: it will notice */
+            return;
     }
     ready(r);
-}
-
-static enum catchup_result wait_for_feed(struct replay *r) {
-    if (!tc_list_linked(&r->wait.node))
-        feed_wait_add(r->feed, &r->wait);
-    return CATCHUP_WAIT;
 }
 
 static enum catchup_result ask_page(struct replay *r) {

@@ -40,6 +40,7 @@ class Judge {
   fold = new Fold();
   epochs = new Map(); // paced: key -> the text of the log that what came belongs to
   lastId = null; // what the client comes back with
+  strays = []; // not in the log, and nothing that is in it has come since
   done = 0;
   ended = false; // by an end that is in no log
 
@@ -138,7 +139,8 @@ class Judge {
     }
     const at = this.log.index.get(row.id);
     if (!strict) return this.weak(row, data, at);
-    if (at === undefined) return this.say("phantom", row.id, `${row.type} is not in the log`);
+    if (at === undefined) return this.strays.push([row.id, `${row.type} is not in the log`, this.conn]);
+    this.phantoms();
     if (this.outOfOrder(row, pos, at, data)) return;
     this.before = pos;
     const covered = this.cover(row, data, at);
@@ -312,10 +314,16 @@ class Judge {
     this.conn = this.client.connections.length - 1;
     for (const [n, { status }] of this.client.connections.entries())
       if ([400, 404, 410].includes(status)) this.say("denied", null, `${status} for a generation that is there`, n);
-    if (this.policy.leaves && this.done === 0) return;
+    const left = this.policy.leaves && this.done === 0;
+    if (!left || !this.options.lossy) this.phantoms(); // else it left before it could be told
+    if (left) return;
     if (this.done === 0 && !(end === "204" && this.policy.from === "now"))
       this.say("no-end", this.lastId, `no done; ${name} ended with ${end}`);
     if (this.done > 0 && this.options.gone === undefined && this.found.length === 0) this.whole();
+  }
+
+  phantoms() {
+    for (const [id, what, conn] of this.strays.splice(0)) this.say("phantom", id, what, conn);
   }
 
   whole() {

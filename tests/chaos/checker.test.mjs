@@ -136,6 +136,17 @@ describe("right histories", () => {
     assert.ok(names(client, log, { lossy: true }).includes("gap-wide"));
   });
 
+  test("lost_branch_whose_reader_has_left_passes", () => {
+    const log = begun().delta("The").restart().delta("A").done().log();
+    const stray = row(0, { id: "37-4", event: { type: "delta", text: " dog", offset: 3 } });
+    const client = { ...made(log, [0, 1, 2, stray], { policy: { leaves: true } }), end: "left" };
+    client.connections[0].end = "cut";
+    passes(client, log, { lossy: true });
+    assert.deepEqual(names(client, log), ["phantom"]);
+    client.events.push(row(0, log.events[3]));
+    assert.ok(names(client, log, { lossy: true }).includes("phantom")); // went on, and was not told
+  });
+
   test("lost_branch_then_a_cut_begins_again_from_the_start", () => {
     const log = fox().log();
     const lost = lostBranch(log.events[3].id, 4);
