@@ -15,10 +15,11 @@ function without(data) {
   return { generation, data: JSON.stringify(event) };
 }
 
-/** Of the end of a generation the composite position says nothing any more: it is the log's. */
-function positionOf({ id, type }, generation, log) {
+/** Of the end of a generation the composite position says nothing any more: it is the log's, unless it is another one. */
+function positionOf({ id, type, data }, generation, log, lossy) {
   if (id === null) return null;
-  return parts(id).get(generation) ?? (type === "done" ? (log.done?.id ?? null) : null);
+  const end = lossy && JSON.parse(data).at !== log.done?.event.at ? "0-0" : (log.done?.id ?? null);
+  return parts(id).get(generation) ?? (type === "done" ? end : null);
 }
 
 /** The generations that this reader was shown. */
@@ -30,8 +31,8 @@ export function generationsIn({ events }) {
   return shown;
 }
 
-/** What the room's reader got of one generation, as a history of a reader of that one. */
-export function historyOf(client, log) {
+/** What the room's reader got of one generation, as a history of a reader of that one. `lossy`: an end may be lost. */
+export function historyOf(client, log, { lossy = false } = {}) {
   const { gen } = log;
   const rows = client.events.filter(
     ({ type, data }) => type !== "generation" && data.includes(gen) && without(data).generation === gen,
@@ -44,7 +45,7 @@ export function historyOf(client, log) {
   const events = rows.map((row) => ({
     ...row,
     conn: row.conn - first,
-    id: positionOf(row, gen, log),
+    id: positionOf(row, gen, log, lossy),
     data: without(row.data).data,
   }));
   return { name: client.name, gen, policy: { overflow: "close", room: true }, end: client.end, connections, events };

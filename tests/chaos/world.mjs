@@ -336,7 +336,7 @@ export class World {
       if (room.leftOut.has(gen)) continue;
       const log = await this.#log(gen);
       if (log.events.length === 0 && this.redis.lossy) continue;
-      const history = historyOf(room, log);
+      const history = historyOf(room, log, this.redis);
       const found = judge(history, log, { lossy: this.redis.lossy }).filter(
         ({ name, excused }) => !excused && name !== "no-end",
       );
