@@ -89,6 +89,8 @@ class Slot {
   }
 }
 
+const KEPT = 10; // histories of generations that were not right; each is large
+
 const FAULTS = [
   ["worker-kill", 4],
   ["worker-term", 2],
@@ -275,7 +277,7 @@ export class World {
     this.counts.ends[log.done?.event.reason] = (this.counts.ends[log.done?.event.reason] ?? 0) + 1;
     if (found.length === 0) return;
     for (const one of found.slice(0, 20)) this.find(one.name, one.what, one);
-    this.failed.push({ spec, log: log.entries, histories, found });
+    if (this.failed.length < KEPT) this.failed.push({ spec, log: log.entries, histories, found });
   }
 
   #count({ events, connections, trouble }) {
