@@ -151,7 +151,8 @@ export class Client {
         else if (this.random.chance(this.habits.sleepy))
           this.sleep(this.random.int(...(this.habits.nap ?? [200, 2500])));
       });
-      response.on("end", () => (row.end = row.cut ? "cut" : "complete"));
+      // A connection that we gave up ourselves may still seem to end well.
+      response.on("end", () => (row.end = row.cut || row.error ? "cut" : "complete"));
       response.on("error", (error) => (row.error = error.code ?? error.message));
       response.on("close", finish);
     });
