@@ -144,6 +144,26 @@ describe("repair", { skip: missing() }, () => {
     for (const r of [reader, lines, late]) assert.deepEqual([r.events.at(-1).type, r.end], ["done", "clean"]);
   });
 
+  test("log_whose_tail_a_failover_took_is_not_told_as_trimmed", bounded, async () => {
+    // The history is short and the next sweep far: a reader comes back before the feed has noticed.
+    const short = await h.broker([...ARGS, "--lag-events", "16", "--sweep", "16s"]);
+    const log = await begun();
+    const early = await Reader.open(url(log, "", short));
+    for (let i = 6; i <= 40; i++) await log.text(`5-${i}`, `${i} `);
+    await early.wait(at("5-40"));
+    const kept = await redis.raw("XRANGE", log.key, "-", "5-10");
+    await redis.do("MULTI");
+    await redis.do("DEL", log.key);
+    for (const [position, fields] of kept) await redis.do("XADD", log.key, `${position}`, ...fields);
+    await redis.do("EXEC");
+    const late = await Reader.open(url(log, "?after=5-10", short));
+    await late.wait((reader) => reader.of("gap").length > 0, "what became of the rest");
+    assert.deepEqual(late.of("gap").map(({ data }) => data.reason), ["lost"]);
+    await log.done("5-11");
+    await Promise.all([early.over, late.over]);
+    assert.equal(late.text, early.text);
+  });
+
   test("log_trimmed_past_a_takeover_is_told_as_lost", bounded, async () => {
     const log = await begun();
     const reader = await watched(log);
