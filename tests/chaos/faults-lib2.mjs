@@ -32,10 +32,7 @@ export async function within(options, body) {
   h.read = (...args) => note(new Reader(...args));
   h.raw = (...args) => note(new Raw(...args));
   try {
-    await body(h);
-  } catch (error) {
-    error.message += `\n${h.logs().slice(-4000)}`;
-    throw error;
+    await h.explains(() => body(h));
   } finally {
     for (const client of clients) client.leave();
     for (const worker of h.workers) worker.child.kill("SIGKILL"); // it would finish what it has begun

@@ -164,9 +164,19 @@ export class Harness {
     return program;
   }
 
-  /** The logs, for the message of a test that failed. */
-  logs() {
-    return this.#programs.map((program) => `--- ${program.name}\n${program.log}`).join("\n");
+  /** The end of every program's log, for the message of a test that failed. */
+  logs(each = 4000) {
+    return this.#programs.map((program) => `--- ${program.name}\n${program.log.slice(-each)}`).join("\n");
+  }
+
+  /** Runs `body`; what it throws has the logs behind its own words. */
+  async explains(body) {
+    try {
+      return await body();
+    } catch (error) {
+      error.message += `\n${this.logs()}`;
+      throw error;
+    }
   }
 
   async stop() {

@@ -126,14 +126,14 @@ test("readme_session_runs_as_written", { ...bounded, skip: missing() }, async ()
   const [session] = blocks(await read("README.md"), "console");
   const h = await Harness.start({ workerArgs: ["--replay-rate", "100"] });
   try {
-    for (const step of steps(session)) {
-      assert.ok(step.command.includes("http://127.0.0.1:8080"), step.command);
-      const { stdout } = await run("bash", ["-c", step.command.replaceAll("http://127.0.0.1:8080", h.url)], { timeout: 120000, maxBuffer: 1 << 24 });
-      assertShows(step, stdout);
-    }
-  } catch (error) {
-    error.message += `\n${h.logs()}`;
-    throw error;
+    await h.explains(async () => {
+      for (const step of steps(session)) {
+        assert.ok(step.command.includes("http://127.0.0.1:8080"), step.command);
+        const command = step.command.replaceAll("http://127.0.0.1:8080", h.url);
+        const { stdout } = await run("bash", ["-c", command], { timeout: 120000, maxBuffer: 1 << 24 });
+        assertShows(step, stdout);
+      }
+    });
   } finally {
     await h.stop();
   }
@@ -197,10 +197,8 @@ describe("python_worker", { skip: missing() }, () => {
     const h = await Harness.start({ workers: 0 });
     const running = [await startPython(h, folder)];
     try {
-      await body(h, { first: running[0], another: async () => running.push(await startPython(h, folder)) });
-    } catch (error) {
-      error.message += `\n${h.logs()}`;
-      throw error;
+      const another = async () => running.push(await startPython(h, folder));
+      await h.explains(() => body(h, { first: running[0], another }));
     } finally {
       for (const program of running) await program.stop();
       await h.stop();

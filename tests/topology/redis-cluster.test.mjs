@@ -62,7 +62,7 @@ describe("redis cluster", { skip: missing() }, () => {
   async function assertWhole(watched) {
     await Promise.all(watched.map(({ gen }) => gen.finished));
     for (const { id, gen, positions, gaps } of watched) {
-      assert.deepEqual([gen.state, gen.reason, gen.reconnects], ["done", "stop", 0], `${id}\n${h.logs()}`);
+      assert.deepEqual([id, gen.state, gen.reason, gen.reconnects], [id, "done", "stop", 0]);
       assert.equal(gen.text, TEXT, id);
       assert.equal(gen.position, (await ended(h.url, id)).position, id);
       if (gaps.length === 0) assert.equal(new Set(positions).size, positions.length, `${id}: an event twice`);
@@ -72,13 +72,15 @@ describe("redis cluster", { skip: missing() }, () => {
 
   const middle = (watched) => until(() => watched.every(({ gen }) => gen.text.length > 100), "all have begun");
 
-  test("cluster_generations_on_all_masters_whole", bounded, async () => {
+  const tested = (name, body) => test(name, bounded, () => h.explains(body));
+
+  tested("cluster_generations_on_all_masters_whole", async () => {
     const watched = await start(12, 500);
     await assertWhole(watched);
     assert.ok(watched.every(({ gaps }) => gaps.length === 0));
   });
 
-  test("cluster_announcements_reach_the_other_broker", bounded, async () => {
+  tested("cluster_announcements_reach_the_other_broker", async () => {
     const before = await metric(h.brokers[1], "tokencast_broker_events_announced_total");
     const [, there] = await start(1, 500);
     await there.gen.finished;
@@ -86,13 +88,13 @@ describe("redis cluster", { skip: missing() }, () => {
     assert.ok((await metric(h.brokers[1], "tokencast_broker_events_announced_total")) - before > 3, "by SPUBLISH, not by the sweep");
   });
 
-  test("cluster_cancel_reaches_the_worker", bounded, async () => {
+  tested("cluster_cancel_reaches_the_worker", async () => {
     const { id } = await post(h.brokers[0].url, TEXT, { rate: 20 });
     await fetch(`${h.brokers[1].url}/v1/generations/${id}/cancel`, { method: "POST" });
     assert.equal((await ended(h.url, id)).state, "cancelled");
   });
 
-  test("cluster_slots_migrated_in_mid_stream_whole", bounded, async () => {
+  tested("cluster_slots_migrated_in_mid_stream_whole", async () => {
     const watched = await start(3, 25);
     await middle(watched);
     const keys = [...new Set(watched.map(({ id }) => `tc:{${id}}:log`)), "tc:jobs"];
@@ -106,7 +108,7 @@ describe("redis cluster", { skip: missing() }, () => {
   });
 
   // CLUSTER FAILOVER: the former master lives on as a replica, and so do the links to it.
-  test("cluster_master_replaced_while_it_lives_whole", bounded, async () => {
+  tested("cluster_master_replaced_while_it_lives_whole", async () => {
     await cluster.settled();
     const watched = await start(3, 70);
     await middle(watched);
@@ -119,7 +121,7 @@ describe("redis cluster", { skip: missing() }, () => {
   });
 
   // It has a third of the generations, and the queue of jobs.
-  test("cluster_master_killed_in_mid_stream_whole", bounded, async () => {
+  tested("cluster_master_killed_in_mid_stream_whole", async () => {
     await cluster.settled();
     const watched = await start(9, 60);
     await middle(watched);

@@ -44,7 +44,7 @@ describe("redis sentinel", { skip: missing() }, () => {
   async function assertWhole(watched) {
     await Promise.all(watched.map(({ gen }) => gen.finished));
     for (const { id, gen, positions, gaps } of watched) {
-      assert.deepEqual([gen.state, gen.reason, gen.reconnects], ["done", "stop", 0], `${id}\n${h.logs()}`);
+      assert.deepEqual([id, gen.state, gen.reason, gen.reconnects], [id, "done", "stop", 0]);
       assert.deepEqual([gen.text, gen.position], [TEXT, (await ended(h.url, id)).position], id);
       assert.ok(gaps.every((gap) => gap.reason === "lost"), `${id}: ${JSON.stringify(gaps)}`);
       if (gaps.length === 0) assert.equal(new Set(positions).size, positions.length, `${id}: an event twice`);
@@ -53,7 +53,9 @@ describe("redis sentinel", { skip: missing() }, () => {
 
   const promoted = () => until(() => redis.replica.isMaster(), "promotion");
 
-  test("sentinel_master_killed_in_mid_stream_whole", bounded, async () => {
+  const tested = (name, body) => test(name, bounded, () => h.explains(body));
+
+  tested("sentinel_master_killed_in_mid_stream_whole", async () => {
     const watched = await start(4, 40);
     await redis.master.kill();
     await promoted();
@@ -61,7 +63,7 @@ describe("redis sentinel", { skip: missing() }, () => {
     await assertWhole(await start(2, 300)); // the queue is there, too
   });
 
-  test("sentinel_failover_away_from_a_living_master_whole", bounded, async () => {
+  tested("sentinel_failover_away_from_a_living_master_whole", async () => {
     const watched = await start(4, 40);
     await redis.sentinels[0].do("sentinel", "failover", "mymaster");
     await promoted();
@@ -69,7 +71,7 @@ describe("redis sentinel", { skip: missing() }, () => {
     await assertWhole(await start(2, 300));
   });
 
-  test("sentinel_left_alone_is_enough_to_start", bounded, async () => {
+  tested("sentinel_left_alone_is_enough_to_start", async () => {
     await redis.sentinels[0].kill();
     await redis.sentinels[1].kill();
     const late = await h.broker();

@@ -100,7 +100,18 @@ class Servers {
   }
 }
 
-const replicates = async (server) => (await server.info("replication")).master_link_status === "up";
+/**
+ * Waits until a replica of `master` has what was just written. That its link is up says less: a master feeds a new
+ * replica only once that has acknowledged its copy (Redis 7.0, replication.c: repl_start_cmd_stream_on_ack), and what
+ * is written until then is lost with the master.
+ */
+async function replicated(master) {
+  await master.do("function", "flush"); // a write that needs no key, and so no slot
+  await until(async () => {
+    const { slave0, master_repl_offset: written } = await master.info("replication");
+    return slave0?.includes("state=online") && slave0.includes(`offset=${written},`);
+  }, `a replica that follows ${master.port}`);
+}
 
 /** Three masters with a replica each. */
 export class Cluster extends Servers {
@@ -124,12 +135,12 @@ export class Cluster extends Servers {
     return made;
   }
 
-  /** Every node knows all slots covered, and every replica follows its master. */
+  /** Every node knows all slots covered, and every master that has some is followed by a replica. */
   async settled() {
-    for (const server of this.#living) {
+    for (const server of this.#living)
       await until(async () => (await server.do("cluster", "info")).includes("cluster_state:ok"), "cluster ok");
-      await until(async () => (await server.isMaster()) || replicates(server), "replication");
-    }
+    const owners = new Set((await this.#living[0].do("cluster", "slots")).map(([, , [, port]]) => port));
+    for (const server of this.#living) if (owners.has(server.port)) await replicated(server);
   }
 
   get #living() {
@@ -197,7 +208,7 @@ export class Sentinels extends Servers {
       made.master = await made.serve(first, args);
       made.replica = await made.serve(second, [...args, "--replicaof", "127.0.0.1", `${first}`]);
       await made.replica.up();
-      await until(() => replicates(made.replica), "replication");
+      await replicated(made.master);
       const lines = [
         `sentinel monitor mymaster 127.0.0.1 ${first} 2`,
         "sentinel down-after-milliseconds mymaster 2000",

@@ -35,27 +35,32 @@ describe("redis topologies over TLS", { skip: missing() }, () => {
   after(() => dir && rm(dir, { recursive: true }));
 
   /** Streams go on over the loss of the master that `victim` finds, and new ones can be started afterwards. */
+  async function goesOn(h, victim) {
+    const watched = [];
+    for (let i = 0; i < 3; i++) {
+      const { id } = await post(h.brokers[i % 2].url, TEXT, { rate: 60 });
+      watched.push({ id, gen: watch(`${h.brokers[(i + 1) % 2].url}/v1/generations/${id}/events`) });
+    }
+    await until(() => watched.every(({ gen }) => gen.text.length > 100), "all have begun");
+    await (await victim()).kill();
+    await Promise.all(watched.map(({ gen }) => gen.finished));
+    for (const { id, gen } of watched) {
+      assert.deepEqual([gen.state, gen.reason, gen.reconnects], ["done", "stop", 0]);
+      assert.deepEqual([gen.text, gen.position], [TEXT, (await ended(h.url, id)).position], id);
+    }
+    const unavailable = (error) => assert.match(error.message, /^POST: 503/); // until the new master is linked to
+    const again = () => post(h.url, "Sealed again.", { rate: 500 }).catch(unavailable);
+    const { id } = await until(again, "a new generation");
+    assert.equal((await ended(h.brokers[1].url, id)).text, "Sealed again.");
+  }
+
+  /** Two brokers and a worker over TLS on `redis`, which ends with them. */
   async function survives(redis, victim) {
     let h;
     try {
       const args = ["--redis-ca-file", tls.ca];
       h = await Harness.start({ brokers: 2, redis: { url: redis.url }, brokerArgs: args, workerArgs: args });
-      const watched = [];
-      for (let i = 0; i < 3; i++) {
-        const { id } = await post(h.brokers[i % 2].url, TEXT, { rate: 60 });
-        watched.push({ id, gen: watch(`${h.brokers[(i + 1) % 2].url}/v1/generations/${id}/events`) });
-      }
-      await until(() => watched.every(({ gen }) => gen.text.length > 100), "all have begun");
-      await (await victim()).kill();
-      await Promise.all(watched.map(({ gen }) => gen.finished));
-      for (const { id, gen } of watched) {
-        assert.deepEqual([gen.state, gen.reason, gen.reconnects], ["done", "stop", 0], `${id}\n${h.logs()}`);
-        assert.deepEqual([gen.text, gen.position], [TEXT, (await ended(h.url, id)).position], id);
-      }
-      const unavailable = (error) => assert.match(error.message, /^POST: 503/); // until the new master is linked to
-      const again = () => post(h.url, "Sealed again.", { rate: 500 }).catch(unavailable);
-      const { id } = await until(again, "a new generation");
-      assert.equal((await ended(h.brokers[1].url, id)).text, "Sealed again.");
+      await h.explains(() => goesOn(h, victim));
     } finally {
       await h?.stop();
       await redis.stop();
