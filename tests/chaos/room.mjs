@@ -31,22 +31,24 @@ export function generationsIn({ events }) {
   return shown;
 }
 
-/** What the room's reader got of one generation, as a history of a reader of that one. `lossy`: an end may be lost. */
+/**
+ * What the room's reader got of one generation, as a history of a reader of that one. `lossy`: a failover may have lost
+ * an end that was shown; if the generation is given again behind that, its history begins there, without a position:
+ * the room's had none of it any more.
+ */
 export function historyOf(client, log, { lossy = false } = {}) {
   const { gen } = log;
-  const rows = client.events.filter(
-    ({ type, data }) => type !== "generation" && data.includes(gen) && without(data).generation === gen,
-  );
+  const all = client.events
+    .filter(({ type, data }) => type !== "generation" && data.includes(gen) && without(data).generation === gen)
+    .map((row) => ({ ...row, id: positionOf(row, gen, log, lossy), data: without(row.data).data }));
+  const lost = all.findLastIndex(({ type, id }) => type === "done" && id === "0-0");
+  const again = lost >= 0 && lost < all.length - 1;
+  const rows = again ? all.slice(lost + 1) : all;
   const last = rows.findLast(({ type }) => type === "done")?.conn ?? client.connections.length - 1;
   const first = Math.min(rows[0]?.conn ?? 0, last);
   const connections = client.connections
     .slice(first, last + 1)
-    .map((row) => ({ ...row, after: parts(row.after).get(gen) ?? null, end: "cut" }));
-  const events = rows.map((row) => ({
-    ...row,
-    conn: row.conn - first,
-    id: positionOf(row, gen, log, lossy),
-    data: without(row.data).data,
-  }));
+    .map((row, n) => ({ ...row, after: again && n === 0 ? null : (parts(row.after).get(gen) ?? null), end: "cut" }));
+  const events = rows.map((row) => ({ ...row, conn: row.conn - first }));
   return { name: client.name, gen, policy: { overflow: "close", room: true }, end: client.end, connections, events };
 }
