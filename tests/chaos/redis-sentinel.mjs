@@ -79,6 +79,11 @@ export class RedisSentinel {
     return this.servers[0].port;
   }
 
+  async #failsOver() {
+    const said = await once({ port: this.sentinels[0].port, host: HOST }, "SENTINEL", "MASTER", NAME);
+    return said[said.indexOf("flags") + 1].includes("failover_in_progress");
+  }
+
   async #replicated(count) {
     const port = await this.#master();
     const info = await once({ port, host: HOST }, "INFO", "replication");
@@ -104,7 +109,9 @@ export class RedisSentinel {
         if (!/^(INPROG|NOGOODSLAVE) /.test(error.message)) throw error;
         return false; // the last one is not over for it
       }
-      await eventually(async () => (await this.#master()) !== port, "new master");
+      // It may give up, as when the replica it chose is too far behind; then nothing has happened.
+      await eventually(async () => (await this.#master()) !== port || !(await this.#failsOver()), "new master");
+      if ((await this.#master()) === port) return false;
     } else if (name === "redis-stop") {
       server.program.pause();
       await sleep(ms);
