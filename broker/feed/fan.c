@@ -182,9 +182,18 @@ void fan_restart(struct fan *f, struct tc_position pos) {
     fan_touch(f);
 }
 
+TC_UNUSED static bool is_deserted(const struct track *t) {
+    for (uint32_t i = 0; i < t->sub_count; i++)
+        if (t->subs[i]->state == SUB_LIVE)
+            return false;
+    return true;
+}
+
 void fan_prime(struct fan *f) {
-    for (struct track *t = f->tracks; t != NULL && f->source.prime != NULL; t = t->next)
+    for (struct track *t = f->tracks; t != NULL && f->source.prime != NULL; t = t->next) {
+        assert(is_deserted(t));
         f->source.prime(f->source.arg, t);
+    }
 }
 
 void fan_each_sub(struct fan *f, void (*cb)(struct sub *s, void *arg), void *arg) {

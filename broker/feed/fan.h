@@ -15,7 +15,7 @@ struct fan_source {
     /* A catch-up from just after `pos` for a subscriber of this track; `lost`: the reader's branch is gone, it is told
      * so and starts over. NULL = no memory. */
     struct catchup *(*catchup)(void *arg, const struct track *track, struct tc_position pos, bool lost);
-    /* Feeds a new track's pace with what came before, its output unsent. */
+    /* Begins a track where the source ends (track_begin), its pace fed with what came before. */
     void (*prime)(void *arg, struct track *track);
     void *arg;
 };
@@ -46,7 +46,7 @@ void fan_heartbeat(struct fan *f, uint64_t now_ms); /* to the tracks that were q
 void fan_retire(struct fan *f, uint64_t now_ms);
 /* The branch that everybody is on, up to `pos`, was lost: each is told and starts over in a catch-up of its own. */
 void fan_restart(struct fan *f, struct tc_position pos);
-/* The source has been read anew: paced tracks hold back what those who catch up now hold back. */
+/* The source has been read anew, nobody is live: the tracks begin where it ends now. */
 void fan_prime(struct fan *f);
 void fan_each_sub(struct fan *f, void (*cb)(struct sub *s, void *arg), void *arg);
 

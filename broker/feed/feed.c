@@ -22,13 +22,26 @@ static struct catchup *catchup_for(void *arg, const struct track *track, struct 
     return c;
 }
 
-/* A new paced track must hold back what one that had been there from the start would hold back now. */
+static int note_position(void *arg, struct tc_position pos, const struct tc_event *ev, struct tc_str raw) {
+    struct tc_position *given = arg;
+    (void)ev;
+    (void)raw;
+    *given = pos;
+    return 0;
+}
+
+/* A track begins where the log ends. A paced one must hold back what one that had been there from the start would hold
+ * back now, and begins behind what that would have given out; {0,0}: before what is kept. */
 static void prime(void *arg, struct track *t) {
     struct feed *f = arg;
-    if (t->key.pace == PACE_TOKEN)
+    struct tc_position given = {0, 0};
+    if (t->key.pace == PACE_TOKEN) {
+        track_begin(t, f->last);
         return;
+    }
     merge_emit emit = t->merge.emit;
-    t->merge.emit = replay_discard;
+    t->merge.emit = note_position;
+    t->merge.arg = &given;
     for (size_t i = 0; i < f->history.count; i++) {
         const struct entry *e = history_at(&f->history, i);
         struct tc_event ev;
@@ -39,6 +52,8 @@ static void prime(void *arg, struct track *t) {
             f->hub->stats.no_memory += merge_flush(&t->merge) != 0;
     }
     t->merge.emit = emit;
+    t->merge.arg = t;
+    track_begin(t, given);
 }
 
 struct feed *feed_find(struct hub *h, const char *id) {

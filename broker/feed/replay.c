@@ -51,14 +51,6 @@ static void ready(void *arg) {
         r->base.ready(r->base.arg);
 }
 
-int replay_discard(void *arg, struct tc_position pos, const struct tc_event *ev, struct tc_str raw) {
-    (void)arg;
-    (void)pos;
-    (void)ev;
-    (void)raw;
-    return 0;
-}
-
 /* What the reader comes back with from pos; ev as in replay_label. Not ok: no memory. */
 static struct tc_buf *write_id(struct replay *r, struct tc_position pos, const struct tc_event *ev) {
     tc_buf_reset(&r->id);

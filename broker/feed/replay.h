@@ -27,7 +27,4 @@ void replay_label(struct catchup *c, const struct replay_label *label); /* befor
 /* The newest position that has been dealt with. */
 struct tc_position replay_position(const struct catchup *c);
 
-/* A merge_emit that drops everything. */
-int replay_discard(void *arg, struct tc_position pos, const struct tc_event *ev, struct tc_str raw);
-
 #endif

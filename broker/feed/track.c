@@ -91,20 +91,26 @@ static void trim(struct track *t) {
     }
 }
 
-/* Everybody has been sent everything. */
+/* Nobody needs what was appended; the memory is written again. */
 static void recycle(struct track *t) {
-    struct segment *last = t->last;
-    if (last == NULL || last->len == 0)
-        return;
-    while (t->first != last) {
+    while (t->first != t->last) {
         struct segment *old = t->first;
         t->first = old->next;
         free(old);
     }
-    last->base = t->tail_off = t->head_off;
-    last->len = 0;
-    t->tail_pos = track_frame(t, t->frame_next - 1)->pos;
-    last->frame = t->frame_first = t->frame_next;
+    t->tail_off = t->head_off;
+    t->tail_pos = t->pos;
+    t->frame_first = t->frame_next;
+    if (t->last != NULL) {
+        t->last->base = t->head_off;
+        t->last->frame = t->frame_next;
+        t->last->len = 0;
+    }
+}
+
+void track_begin(struct track *t, struct tc_position pos) {
+    t->pos = pos;
+    recycle(t);
 }
 
 /* `like` says what the frame is; where it begins is set here. */
@@ -112,7 +118,7 @@ static int append(struct track *t, struct tc_str bytes, struct frame like) {
     if (bytes.n == 0)
         return 0;
     if (t->todo == 0 && t->blocked == 0)
-        recycle(t);
+        recycle(t); /* everybody has been sent everything */
     if (bytes.n > UINT32_MAX || grow_frames(t) != 0 || grow_segments(t, bytes.n) != 0)
         return TC_ENOMEM;
     like.off = t->head_off;

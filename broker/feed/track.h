@@ -85,6 +85,9 @@ struct track {
 TC_MUST_USE int track_create(struct track **out, const struct track_key *key, size_t max_events, size_t max_bytes);
 void track_destroy(struct track *t);
 
+/* Whoever joins from now on stands after pos: what was appended until now is of a branch that was lost, or nothing was.
+ * Nobody may be live. */
+void track_begin(struct track *t, struct tc_position pos);
 /* A new event through filter and pace; 0 also when nothing comes out of it yet. `id` as in dialect_event. */
 TC_MUST_USE int track_event(struct track *t, struct tc_position pos, const struct dialect_event *in);
 TC_MUST_USE int track_control(struct track *t, const struct dialect_control *in);

@@ -112,14 +112,18 @@ static void replayed_destroy(struct catchup *c) {
 
 static struct catchup *replayed_create(void *arg, const struct track *track, struct tc_position pos, bool lost) {
     (void)arg;
-    (void)lost;
     struct replayed *r = calloc(1, sizeof *r);
     assert_non_null(r);
     r->base = (struct catchup){.step = replayed_step, .destroy = replayed_destroy};
     r->key = track->key;
-    r->next = pos.seq + 1;
+    r->next = lost ? 1 : pos.seq + 1;
     merge_init(&r->merge, PACE_TOKEN, 32768, replayed_emit, r);
     return &r->base;
+}
+
+static void replayed_prime(void *arg, struct track *t) {
+    (void)arg;
+    track_begin(t, at(1, last));
 }
 
 int before_each(void **state) {
@@ -132,7 +136,7 @@ int before_each(void **state) {
     hub.opts = (struct hub_options){
         .lag_events = 64, .lag_bytes = 16384, .heartbeat_ms = 1, .batch = batching ? &batch : NULL};
     tc_list_init(&hub.dirty);
-    fan_init(&fan, &hub, &(struct fan_source){.catchup = replayed_create});
+    fan_init(&fan, &hub, &(struct fan_source){.catchup = replayed_create, .prime = replayed_prime});
     last = 0;
     seed = 7;
     return 0;
@@ -192,6 +196,13 @@ void say(const struct tc_event *ev) {
     units_after[last] = (last > 1 ? units_after[last - 1] : 0) + (ev->type == TC_EV_DELTA ? ev->text.n : 0);
     struct dialect_event in = in_dialect(m, at(1, last));
     fan_event(&fan, at(1, last), &in);
+}
+
+void lose(uint64_t from) {
+    fan_restart(&fan, at(1, last));
+    for (; last >= from; last--)
+        drop_event(&events[last]);
+    fan_prime(&fan);
 }
 
 uint64_t offset_of(uint64_t seq) { /* of the text after event seq */

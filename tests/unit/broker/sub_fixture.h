@@ -32,6 +32,7 @@ unsigned draw(unsigned below);
 struct sub *join(struct http_conn *c, enum sub_policy policy, enum pace pace);
 void turn(void);
 void say(const struct tc_event *ev);
+void lose(uint64_t from); /* a failover takes the log's end; the readers start over */
 uint64_t offset_of(uint64_t seq);
 void say_deltas(unsigned n);
 void finish(void);

@@ -174,6 +174,54 @@ static void sub_slow_under_merge_loses_no_text(void **state) {
     assert_int_equal(hub.stats.overflow_merge, 1);
 }
 
+/* The track has no frame before the first that this reader misses: it stands where the log was when it joined. */
+static void sub_slow_from_where_it_joined_misses_nothing(void **state) {
+    (void)state;
+    struct http_conn c = {.room = SIZE_MAX};
+    say_deltas(100);
+    join(&c, SUB_MERGE, PACE_TOKEN);
+    c.room = 0;
+    say_deltas(300);
+    turn();
+    give_room(&c, SIZE_MAX);
+    assert_int_equal(hub.stats.overflow_merge, 1);
+    finish();
+    (void)assert_complete(&c);
+}
+
+static void sub_slow_from_where_it_joined_is_told_no_more_than_it_misses(void **state) {
+    (void)state;
+    struct http_conn c = {.room = SIZE_MAX};
+    say_deltas(100);
+    join(&c, SUB_DROP, PACE_TOKEN);
+    c.room = 0;
+    say_deltas(300);
+    turn();
+    give_room(&c, SIZE_MAX);
+    assert_true(hub.stats.overflow_drop > 0);
+    finish();
+    assert_true(assert_complete(&c).gaps > 0);
+}
+
+/* What the track sent last was of the branch that is gone. Its positions come again with what a worker writes. */
+static void sub_slow_after_a_lost_branch_misses_nothing(void **state) {
+    (void)state;
+    struct http_conn c = {.room = SIZE_MAX};
+    join(&c, SUB_MERGE, PACE_TOKEN);
+    say_deltas(100);
+    turn();
+    tc_buf_reset(&c.got);
+    lose(41);
+    turn(); /* the first 40 again */
+    c.room = 0;
+    say_deltas(300);
+    turn();
+    give_room(&c, SIZE_MAX);
+    assert_int_equal(hub.stats.overflow_merge, 1);
+    finish();
+    (void)assert_complete(&c);
+}
+
 static void sub_slow_under_close_ends_with_bye(void **state) {
     (void)state;
     struct http_conn c = {.room = 1000};
@@ -345,6 +393,9 @@ int main(void) {
         WITH_WORLD(sub_slow_under_drop_gets_one_gap_that_says_what_is_missing),
         WITH_WORLD(sub_slow_under_drop_gets_what_must_be_kept),
         WITH_WORLD(sub_slow_under_merge_loses_no_text),
+        WITH_WORLD(sub_slow_from_where_it_joined_misses_nothing),
+        WITH_WORLD(sub_slow_from_where_it_joined_is_told_no_more_than_it_misses),
+        WITH_WORLD(sub_slow_after_a_lost_branch_misses_nothing),
         WITH_WORLD(sub_slow_under_close_ends_with_bye),
         WITH_WORLD(sub_slow_costs_others_nothing),
         WITH_WORLD(sub_that_leaves_in_mid_flush_passes_nobody_over),
