@@ -105,6 +105,12 @@ static bool on_reply(void *arg, const redisReply *reply) {
     return is_live(c);
 }
 
+static bool on_message(void *arg, struct tc_str channel, struct tc_str payload) {
+    struct tc_conn *c = arg;
+    c->ev.on_message(c->ev.arg, channel, payload);
+    return is_live(c);
+}
+
 static void on_stream_data(void *arg, const char *p, size_t n) {
     struct tc_conn *c = arg;
     if (!is_live(c))
@@ -194,6 +200,7 @@ void tc_conn_greeted(struct tc_conn *c) {
     c->overdue = false;
     c->refused = false;
     c->link->stats.connects++;
+    c->reader.on_message = c->ev.on_message ? on_message : NULL;
     uv_timer_stop(&c->timer);
     if (c->ev.on_reply)
         start_timer(c, quiet_period(c));

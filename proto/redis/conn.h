@@ -50,6 +50,8 @@ struct tc_conn_events {
      * comes here, nothing has a callback, and the connection watches its own liveness with PINGs, whose replies come
      * here too. */
     void (*on_reply)(void *arg, const redisReply *reply);
+    /* With on_reply: where published messages go, except now and then one that comes as a reply. NULL = all do. */
+    void (*on_message)(void *arg, struct tc_str channel, struct tc_str payload);
     void *arg;
 };
 

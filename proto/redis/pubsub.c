@@ -208,7 +208,11 @@ void tc_pubsub_disallow(struct tc_pubsub_link *l) {
 
 /* ---- hearing from Redis ---- */
 
-static void on_message(struct tc_pubsub_link *l, struct tc_channel *ch, struct tc_str payload) {
+static void on_message(void *arg, struct tc_str channel, struct tc_str payload) {
+    struct tc_pubsub_link *l = arg;
+    struct tc_channel *ch = find(l->ps, channel.p ? channel.p : "", channel.n);
+    if (!ch || ch->home != l)
+        return;
     l->ps->stats->messages++;
     if (!ch->subs && ch->owed == 0) {
         unsubscribe_one(l, ch); /* the first one found no room */
@@ -285,17 +289,16 @@ static int on_triple(struct tc_pubsub_link *l, const redisReply *reply) {
         return TC_EPROTO;
     struct tc_str kind = tc_reply_str(reply->element[0]);
     struct tc_str name = tc_reply_str(reply->element[1]);
-    struct tc_channel *ch = find(l->ps, name.p ? name.p : "", name.n);
     if (l->ps->sharded && kind.n > 1 && kind.p[0] == 's' && !tc_str_is(kind, "subscribe"))
         kind = (struct tc_str){kind.p + 1, kind.n - 1};
     if (tc_str_is(kind, "message")) {
-        if (ch && ch->home == l)
-            on_message(l, ch, tc_reply_str(reply->element[2]));
+        on_message(l, name, tc_reply_str(reply->element[2]));
         return 0;
     }
     bool subscribed = tc_str_is(kind, "subscribe");
     if (!subscribed && !tc_str_is(kind, "unsubscribe"))
         return TC_EPROTO;
+    struct tc_channel *ch = find(l->ps, name.p ? name.p : "", name.n);
     bool expected = ch && ch->home == l && ch->owed > 0 && (subscribed || ch->leaving > 0);
     if (!expected)
         return on_unexpected(l, ch, subscribed);
@@ -367,7 +370,7 @@ static void on_down(void *arg, int err) {
 void tc_pubsub_link_start(struct tc_pubsub_link *l, struct tc_pubsub *ps, uv_loop_t *loop, struct tc_link *link,
                           const struct tc_endpoint *at, enum tc_conn_peer peer, void (*on_change)(void *arg, int err),
                           void *arg) {
-    const struct tc_conn_events ev = {.peer = peer, .on_up = on_up, .on_down = on_down, .on_reply = on_reply, .arg = l};
+    const struct tc_conn_events ev = {.peer = peer, .on_up = on_up, .on_down = on_down, .on_reply = on_reply, .on_message = on_message, .arg = l};
     l->ps = ps;
     l->channels = NULL;
     l->allowed = l->sent = l->ready = false;

@@ -1,6 +1,7 @@
 /* The bounded RESP reader (see reader.h). Loop thread; owned by one struct tc_conn. */
 #include "redis/reader.h"
 
+#include "redis/push.h"
 #include "tokencast/error.h"
 
 #include <stdlib.h>
@@ -8,7 +9,9 @@
 
 /* hiredis moves what it has not parsed to the front of its buffer every kilobyte it consumed: small helpings keep that
  * move short when a read brings hundreds of small replies. */
-#define HELPING 8192
+#define HELPING  8192
+#define HELD_MAX 65536 /* bytes of memory that are kept for the next message that comes in pieces */
+#define STOPPED  1     /* a callback had enough */
 
 #if HIREDIS_MAJOR >= 1
 typedef size_t element_count;
@@ -41,6 +44,7 @@ int tc_reader_init(struct tc_reader *r) {
 void tc_reader_fini(struct tc_reader *r) {
     if (r->hiredis)
         redisReaderFree(r->hiredis);
+    tc_buf_fini(&r->held);
     memset(r, 0, sizeof(*r));
 }
 
@@ -48,8 +52,8 @@ static int translate(const struct tc_reader *r) {
     return r->hiredis->err == REDIS_ERR_OOM && !r->too_much ? TC_ENOMEM : TC_EPROTO;
 }
 
-/* Hands over the replies that are whole. 0 when it needs more bytes, 1 when on_reply had enough. */
-static int take(struct tc_reader *r, bool (*on_reply)(void *arg, const redisReply *reply), void *arg) {
+/* Hands over the replies that are whole. 0 when it needs more bytes, STOPPED when on_reply had enough. */
+static int take_replies(struct tc_reader *r, tc_reader_reply_cb on_reply, void *arg) {
     for (;;) {
         void *reply = NULL;
         if (redisReaderGetReply(r->hiredis, &reply) != REDIS_OK)
@@ -60,28 +64,96 @@ static int take(struct tc_reader *r, bool (*on_reply)(void *arg, const redisRepl
         bool more = on_reply(arg, reply);
         freeReplyObject(reply);
         if (!more)
-            return 1;
+            return STOPPED;
     }
 }
 
-int tc_reader_feed(struct tc_reader *r, const char *p, size_t n, bool (*on_reply)(void *arg, const redisReply *reply),
-                   void *arg) {
-    int rc = 0;
-    while (n > 0 && rc == 0) {
-        size_t part = n < HELPING ? n : HELPING;
-        r->partial += part;
-        if (r->partial > TC_READER_MAX_BYTES) {
-            r->too_much = "a reply larger than the limit";
-            rc = TC_EPROTO;
-        } else if (redisReaderFeed(r->hiredis, p, part) != REDIS_OK) {
-            rc = translate(r);
-        } else {
-            rc = take(r, on_reply, arg);
-        }
-        p += part;
-        n -= part;
+static int feed_hiredis(struct tc_reader *r, struct tc_str part, tc_reader_reply_cb on_reply, void *arg) {
+    r->partial += part.n;
+    if (r->partial > TC_READER_MAX_BYTES) {
+        r->too_much = "a reply larger than the limit";
+        return TC_EPROTO;
     }
-    return rc > 0 ? 0 : rc;
+    if (redisReaderFeed(r->hiredis, part.p, part.n) != REDIS_OK)
+        return translate(r);
+    return take_replies(r, on_reply, arg);
+}
+
+static struct tc_str cut(struct tc_str *in, size_t n) {
+    struct tc_str head = {in->p, n};
+    in->p += n;
+    in->n -= n;
+    return head;
+}
+
+/* Completes the message that is held. */
+static int take_held(struct tc_reader *r, struct tc_str *in, tc_reader_reply_cb on_reply, void *arg) {
+    struct tc_push m;
+    size_t missing = r->needed - r->held.len;
+    tc_buf_put_str(&r->held, cut(in, missing < in->n ? missing : in->n));
+    if (!tc_buf_ok(&r->held))
+        return TC_ENOMEM;
+    if (r->held.len < r->needed)
+        return 0;
+    int rc = 0;
+    switch (tc_push_scan(r->held.data, r->held.len, &m)) {
+    case TC_PUSH_PART:
+        r->needed = m.size;
+        return 0;
+    case TC_PUSH_WHOLE:
+        rc = r->on_message(arg, m.channel, m.payload) ? 0 : STOPPED;
+        break;
+    case TC_PUSH_OTHER:
+        rc = feed_hiredis(r, tc_buf_str(&r->held), on_reply, arg);
+        break;
+    }
+    if (r->held.cap > HELD_MAX)
+        tc_buf_fini(&r->held);
+    else
+        tc_buf_reset(&r->held);
+    return rc;
+}
+
+/* Takes messages as they lie, up to something else. */
+static int take_messages(struct tc_reader *r, struct tc_str *in, void *arg) {
+    struct tc_push m;
+    while (in->n > 0) {
+        switch (tc_push_scan(in->p, in->n, &m)) {
+        case TC_PUSH_OTHER:
+            return 0;
+        case TC_PUSH_PART:
+            r->needed = m.size;
+            tc_buf_put_str(&r->held, cut(in, in->n));
+            return tc_buf_ok(&r->held) ? 0 : TC_ENOMEM;
+        case TC_PUSH_WHOLE:
+            (void)cut(in, m.size);
+            if (!r->on_message(arg, m.channel, m.payload))
+                return STOPPED;
+        }
+    }
+    return 0;
+}
+
+/* One helping: ends where a message may begin, which is then taken by itself. */
+static size_t helping(const struct tc_reader *r, struct tc_str in) {
+    size_t n = in.n < HELPING ? in.n : HELPING;
+    return r->on_message ? tc_push_seek(in.p, n) : n;
+}
+
+int tc_reader_feed(struct tc_reader *r, const char *p, size_t n, tc_reader_reply_cb on_reply, void *arg) {
+    struct tc_str in = {p, n};
+    int rc = 0;
+    while (in.n > 0 && rc == 0) {
+        if (r->held.len > 0) {
+            rc = take_held(r, &in, on_reply, arg);
+            continue;
+        }
+        if (r->on_message && r->partial == 0)
+            rc = take_messages(r, &in, arg);
+        if (rc == 0 && in.n > 0)
+            rc = feed_hiredis(r, cut(&in, helping(r, in)), on_reply, arg);
+    }
+    return rc == STOPPED ? 0 : rc;
 }
 
 const char *tc_reader_reason(const struct tc_reader *r) {
