@@ -8,7 +8,7 @@ static int native_event(struct tc_buf *out, const struct dialect_event *in) {
     tc_buf_append(out, "event: ", 7);
     tc_buf_put_str(out, in->ev->type_name);
     tc_buf_append(out, "\ndata: ", 7);
-    int err = tc_event_to_json(out, in->raw.p, in->raw.n, in->extra);
+    int err = tc_event_to_json(out, in->ev, in->raw.p, in->raw.n, in->extra);
     if (err != 0) {
         out->len = mark;
         return err;

@@ -15,7 +15,7 @@ static int ndjson_event(struct tc_buf *out, const struct dialect_event *in) {
         tc_buf_fini(&members);
         return TC_ENOMEM;
     }
-    int err = tc_event_to_json(out, in->raw.p, in->raw.n, members.data);
+    int err = tc_event_to_json(out, in->ev, in->raw.p, in->raw.n, members.data);
     tc_buf_fini(&members);
     if (err == 0)
         tc_buf_putc(out, '\n');

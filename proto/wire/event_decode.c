@@ -158,20 +158,25 @@ static bool type_name_valid(struct tc_str name) {
     return true;
 }
 
-/* Looks for `type` with a cursor of its own. */
-static int read_type(struct tc_mp m, uint32_t count, struct tc_event *out) {
+/* Looks for `type` with a cursor of its own. Where it comes first, as the encoder has it, m goes on after it. */
+static int read_type(struct tc_mp *m, uint32_t *count, struct tc_event *out) {
+    struct tc_mp ahead = *m;
     struct tc_str key;
     int err;
-    for (; count > 0; count--) {
-        if ((err = read_str(&m, &key)) < 0)
+    for (uint32_t i = 0; i < *count; i++) {
+        if ((err = read_str(&ahead, &key)) < 0)
             return err;
         if (tc_str_is(key, "type")) {
-            if ((err = read_str(&m, &out->type_name)) < 0)
+            if ((err = read_str(&ahead, &out->type_name)) < 0)
                 return err;
             out->type = event_type_find(out->type_name);
+            if (i == 0) {
+                *m = ahead;
+                --*count;
+            }
             return type_name_valid(out->type_name) ? 0 : TC_ESYNTAX;
         }
-        if ((err = tc_mp_skip(&m, INNER_DEPTH)) < 0)
+        if ((err = tc_mp_skip(&ahead, INNER_DEPTH)) < 0)
             return err;
     }
     return TC_ESYNTAX;
@@ -230,7 +235,7 @@ int tc_event_decode(const void *bytes, size_t len, struct tc_event *out) {
     if (len == 0)
         return TC_ESYNTAX;
     m = (struct tc_mp){bytes, (const unsigned char *)bytes + len};
-    if ((err = open_map(&m, &count)) < 0 || (err = read_type(m, count, out)) < 0 ||
+    if ((err = open_map(&m, &count)) < 0 || (err = read_type(&m, &count, out)) < 0 ||
         (err = read_fields(&m, count, out)) < 0)
         return err;
     if (out->type == TC_EV_DELTA)

@@ -24,9 +24,13 @@ static int put_members(struct tc_buf *out, struct tc_mp *m, enum tc_event_type t
     struct tc_mp_value map, key;
     bool first = true;
     int err = tc_mp_next(m, &map);
+    if (err == 0 && (map.type != TC_MP_MAP || map.v.count > TC_EVENT_MAX_KEYS))
+        return TC_ESTATE;
     for (uint32_t i = 0; err == 0 && i < map.v.count; i++) {
         if ((err = tc_mp_next(m, &key)) < 0)
             break;
+        if (key.type != TC_MP_STR)
+            return TC_ESTATE;
         keys[i] = key.s;
         if (seen_before(keys, i, key.s) || is_absent(type, key.s, m)) {
             err = tc_mp_skip(m, TC_EVENT_MAX_DEPTH);
@@ -42,18 +46,13 @@ static int put_members(struct tc_buf *out, struct tc_mp *m, enum tc_event_type t
     return err;
 }
 
-int tc_event_to_json(struct tc_buf *out, const void *bytes, size_t len, const char *extra) {
-    struct tc_mp m;
-    struct tc_event ev;
+int tc_event_to_json(struct tc_buf *out, const struct tc_event *ev, const void *bytes, size_t len, const char *extra) {
+    struct tc_mp m = {bytes, (const unsigned char *)bytes + len};
     size_t start = out->len;
-    int err = tc_event_decode(bytes, len, &ev);
-    if (err < 0)
-        return err;
-    m = (struct tc_mp){bytes, (const unsigned char *)bytes + len};
     tc_buf_putc(out, '{');
     if (extra != NULL)
         tc_buf_puts(out, extra);
-    err = put_members(out, &m, ev.type);
+    int err = put_members(out, &m, ev->type);
     tc_buf_putc(out, '}');
     if (err == 0 && !tc_buf_ok(out))
         err = TC_ENOMEM;

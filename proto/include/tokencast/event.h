@@ -85,11 +85,12 @@ void tc_event_encode(struct tc_buf *out, const struct tc_event *ev);
  * a known field counts as absent; a float that is whole, as an integer. Of equal keys the first counts. */
 int tc_event_decode(const void *bytes, size_t len, struct tc_event *out) __attribute__((warn_unused_result));
 
-/* Appends the JSON object of an entry: every field of the map in its order, unknown ones too; `extra` (may be NULL) is
- * a run of ready JSON members such as `"generation":"x",` put first. Binary values become base64url strings, ext
- * values null, non-finite numbers null; of equal keys the first is written, and known fields that are nil are not. Same
- * checks as decode, and TC_ENOMEM when `out` failed; on error `out` is as it was. */
-int tc_event_to_json(struct tc_buf *out, const void *bytes, size_t len, const char *extra)
+/* Appends the JSON object of an entry: every field of the map in its order, unknown ones too; `ev` is what decode made
+ * of these bytes, and `extra` (may be NULL) a run of ready JSON members such as `"generation":"x",` put first. Binary
+ * values become base64url strings, ext values null, non-finite numbers null; of equal keys the first is written, and
+ * known fields that are nil are not. TC_ENOMEM when `out` failed, another error where decode would have refused the
+ * bytes; on error `out` is as it was. */
+int tc_event_to_json(struct tc_buf *out, const struct tc_event *ev, const void *bytes, size_t len, const char *extra)
     __attribute__((warn_unused_result));
 
 const char *tc_event_type_name(enum tc_event_type type); /* "delta"; "unknown" for TC_EV_UNKNOWN */
