@@ -1,4 +1,5 @@
-/* The window of recent events of a generation. Loop thread; owned by its feed. */
+/* The window of recent events of a generation. Loop thread; owned by its feed. Entries lie in chunks, in the order in
+ * which the chunks are listed: one that is pushed costs no allocation, the oldest leave chunk by chunk. */
 #include "feed/history.h"
 
 #include "tokencast/error.h"
@@ -6,13 +7,32 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define CHUNK_MIN 512 /* most generations are short */
+#define CHUNK_MAX 16384
+
+struct chunk {
+    struct chunk *next; /* towards the newest */
+    uint32_t cap, used; /* bytes */
+    uint32_t live;      /* entries that are not dropped */
+    _Alignas(struct entry) char bytes[];
+};
+
 void history_init(struct history *h, size_t max_events, size_t max_bytes) {
     *h = (struct history){.max_events = max_events, .max_bytes = max_bytes};
 }
 
+static void free_oldest_chunk(struct history *h) {
+    struct chunk *old = h->oldest;
+    h->oldest = old->next;
+    if (old == h->newest)
+        h->newest = NULL;
+    h->memory -= old->cap;
+    free(old);
+}
+
 void history_clear(struct history *h) {
-    for (size_t i = 0; i < h->count; i++)
-        free(h->ring[(h->start + i) & (h->cap - 1)]);
+    while (h->oldest != NULL)
+        free_oldest_chunk(h);
     h->start = h->count = h->bytes = 0;
 }
 
@@ -38,10 +58,28 @@ static int grow(struct history *h) {
     return 0;
 }
 
-static struct entry *make_entry(struct tc_position pos, struct tc_str raw) {
-    struct entry *e = malloc(sizeof *e + raw.n);
-    if (e == NULL)
+/* As large as all that is there, within bounds. */
+static struct chunk *make_chunk(struct history *h, size_t least) {
+    size_t cap = h->memory < CHUNK_MIN ? CHUNK_MIN : h->memory > CHUNK_MAX ? CHUNK_MAX : h->memory;
+    if (cap < least)
+        cap = least;
+    struct chunk *c = malloc(sizeof *c + cap);
+    if (c == NULL)
         return NULL;
+    *c = (struct chunk){.cap = (uint32_t)cap};
+    h->memory += cap;
+    return c;
+}
+
+static size_t room_for(struct tc_str raw) {
+    size_t n = sizeof(struct entry) + raw.n;
+    return (n + _Alignof(struct entry) - 1) & ~(_Alignof(struct entry) - 1);
+}
+
+static struct entry *put(struct chunk *c, struct tc_position pos, struct tc_str raw) {
+    struct entry *e = (struct entry *)(void *)(c->bytes + c->used);
+    c->used += (uint32_t)room_for(raw);
+    c->live++;
     e->pos = pos;
     e->len = (uint32_t)raw.n;
     if (raw.n > 0)
@@ -49,23 +87,32 @@ static struct entry *make_entry(struct tc_position pos, struct tc_str raw) {
     return e;
 }
 
+static bool has_room(const struct chunk *c, struct tc_str raw) {
+    return c != NULL && c->cap - c->used >= room_for(raw);
+}
+
 static void drop_oldest(struct history *h) {
-    struct entry *old = h->ring[h->start];
-    h->bytes -= old->len;
+    h->bytes -= h->ring[h->start]->len;
     h->start = (h->start + 1) & (h->cap - 1);
     h->count--;
-    free(old);
+    if (--h->oldest->live == 0)
+        free_oldest_chunk(h);
 }
 
 int history_push(struct history *h, struct tc_position pos, struct tc_str raw) {
-    struct entry *e = make_entry(pos, raw);
-    if (e == NULL)
+    if (raw.n > UINT32_MAX / 2 || grow(h) != 0)
         return TC_ENOMEM;
-    if (grow(h) != 0) {
-        free(e);
-        return TC_ENOMEM;
+    if (!has_room(h->newest, raw)) {
+        struct chunk *c = make_chunk(h, room_for(raw));
+        if (c == NULL)
+            return TC_ENOMEM;
+        if (h->newest != NULL)
+            h->newest->next = c;
+        else
+            h->oldest = c;
+        h->newest = c;
     }
-    h->ring[(h->start + h->count) & (h->cap - 1)] = e;
+    h->ring[(h->start + h->count) & (h->cap - 1)] = put(h->newest, pos, raw);
     h->count++;
     h->bytes += raw.n;
     while (h->count > 1 && (h->count > h->max_events || h->bytes > h->max_bytes))
@@ -76,15 +123,19 @@ int history_push(struct history *h, struct tc_position pos, struct tc_str raw) {
 int history_push_front(struct history *h, struct tc_position pos, struct tc_str raw) {
     if (h->count > 0 && (h->count >= h->max_events || h->bytes + raw.n > h->max_bytes))
         return TC_EFULL;
-    struct entry *e = make_entry(pos, raw);
-    if (e == NULL)
+    if (raw.n > UINT32_MAX / 2 || grow(h) != 0)
         return TC_ENOMEM;
-    if (grow(h) != 0) {
-        free(e);
-        return TC_ENOMEM;
+    if (!has_room(h->oldest, raw)) {
+        struct chunk *c = make_chunk(h, room_for(raw));
+        if (c == NULL)
+            return TC_ENOMEM;
+        c->next = h->oldest;
+        h->oldest = c;
+        if (h->newest == NULL)
+            h->newest = c;
     }
     h->start = (h->start + h->cap - 1) & (h->cap - 1);
-    h->ring[h->start] = e;
+    h->ring[h->start] = put(h->oldest, pos, raw);
     h->count++;
     h->bytes += raw.n;
     return 0;

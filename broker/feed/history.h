@@ -17,10 +17,14 @@ struct entry {
     char bytes[]; /* the MessagePack map */
 };
 
+struct chunk;
+
 struct history {
-    struct entry **ring; /* owned entries; cap is a power of two */
+    struct entry **ring; /* entries in chunks; cap is a power of two */
     size_t cap, start, count;
-    size_t bytes; /* of all entries */
+    struct chunk *oldest, *newest; /* owned */
+    size_t bytes;                  /* of all entries */
+    size_t memory;                 /* of all chunks */
     size_t max_events, max_bytes;
 };
 

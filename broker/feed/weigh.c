@@ -27,7 +27,7 @@ static void weigh_fan(const struct fan *f, struct hub_weight *w) {
 void hub_weigh(const struct hub *h, struct hub_weight *out) {
     *out = (struct hub_weight){0};
     for (const struct feed *f = h->feeds; f != NULL; f = f->hh.next) {
-        out->history_bytes += f->history.bytes;
+        out->history_bytes += f->history.memory;
         weigh_fan(&f->fan, out);
     }
     for (const struct channel *c = h->channels; c != NULL; c = c->hh.next)

@@ -164,6 +164,35 @@ static void history_empty_knows_nothing(void **state) {
     assert_seqs(9, 9);
 }
 
+/* What event seq says: its length and bytes follow from its number. */
+static struct tc_str words_of(uint64_t seq, char room[static 3000]) {
+    size_t n = seq % 17 == 0 ? 2000 + seq % 1000 : seq % 90;
+    memset(room, (int)('a' + seq % 26), n);
+    return (struct tc_str){room, n};
+}
+
+static void history_of_many_sizes_keeps_every_byte(void **state) {
+    (void)state;
+    char room[3000];
+    history_init(&h, 300, 40000);
+    for (uint64_t seq = 5000; seq > 4900; seq--)
+        assert_int_equal(history_push_front(&h, at(3, seq), words_of(seq, room)), 0);
+    for (uint64_t seq = 5001; seq < 9000; seq++) {
+        assert_int_equal(history_push(&h, at(3, seq), words_of(seq, room)), 0);
+        assert_seqs(seq + 1 - h.count, seq);
+        for (size_t i = 0; i < h.count; i++) {
+            const struct entry *e = history_at(&h, i);
+            struct tc_str words = words_of(e->pos.seq, room);
+            assert_int_equal(e->len, words.n);
+            assert_memory_equal(e->bytes, room, words.n);
+        }
+        assert_true(h.count == 300 || h.bytes + 3000 > 40000 || seq < 5300);
+        assert_true(h.memory < 100000); /* what was dropped is given back */
+    }
+    history_clear(&h);
+    assert_int_equal(h.memory, 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(history_keeps_as_many_events_as_its_bound, empty_after),
@@ -178,6 +207,7 @@ int main(void) {
         cmocka_unit_test_teardown(history_after_of_another_branch_is_foreign, empty_after),
         cmocka_unit_test_teardown(history_whole_log_is_found_from_its_start, empty_after),
         cmocka_unit_test_teardown(history_empty_knows_nothing, empty_after),
+        cmocka_unit_test_teardown(history_of_many_sizes_keeps_every_byte, empty_after),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
