@@ -124,6 +124,16 @@ void fan_end(struct fan *f) {
     fan_touch(f);
 }
 
+void fan_reopen(struct fan *f) {
+    assert(f->sub_count == 0);
+    f->ended = false;
+    for (struct track *t = f->tracks; t != NULL; t = t->next) {
+        merge_reset(&t->merge, (struct tc_position){0, 0});
+        said_init(&t->said, f->hub->said_point, false);
+        t->ended = false;
+    }
+}
+
 void fan_heartbeat(struct fan *f, uint64_t now_ms) {
     for (struct track *t = f->tracks; t != NULL; t = t->next) {
         if (t->head_off == t->beat_off && !t->ended && t->sub_count > 0) {

@@ -41,6 +41,7 @@ TC_MUST_USE int fan_track(struct fan *f, const struct track_key *key, struct tra
 void fan_event(struct fan *f, struct tc_position pos, const struct dialect_event *in);
 void fan_control(struct fan *f, const struct dialect_control *in);
 void fan_end(struct fan *f);
+void fan_reopen(struct fan *f); /* the source begins anew after its end; nobody is subscribed, fan_prime() follows */
 void fan_heartbeat(struct fan *f, uint64_t now_ms); /* to the tracks that were quiet for the interval */
 /* Asks streams that have lived long enough to come back, to whichever broker has room. Bare text cannot be asked. */
 void fan_retire(struct fan *f, uint64_t now_ms);

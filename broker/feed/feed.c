@@ -62,11 +62,32 @@ struct feed *feed_find(struct hub *h, const char *id) {
     return f;
 }
 
+static bool is_used(const struct feed *f) {
+    return f->refs > 0 || f->fan.sub_count > 0;
+}
+
+/* What was read of the log, which is not there any more, or another one. */
+static void forget(struct feed *f) {
+    history_clear(&f->history);
+    recap_forget(&f->hub->recap, f);
+    f->last = (struct tc_position){0, 0};
+    f->behind_ms = 0;
+    f->started = f->ended = f->cancelled = f->failed = f->stalled = false;
+    f->gone_code = f->gone_message = NULL;
+}
+
+/* Nobody reads it, and it was not there: it may be by now, or again. Without memory that is what is told. */
+static void revive(struct feed *f) {
+    forget(f);
+    fan_reopen(&f->fan);
+    f->err = tail_start(f);
+}
+
 int feed_get(struct hub *h, const char *id, struct feed **out) {
     struct feed *f = feed_find(h, id);
     if (f != NULL) {
-        if (f->state == FEED_FAILED && !f->ended && f->refs == 0)
-            f->err = tail_start(f); /* it may be there by now; without memory that is what is told */
+        if (f->state == FEED_FAILED && !is_used(f))
+            revive(f);
         feed_ref(f);
         *out = f;
         return 0;
@@ -242,11 +263,7 @@ void feed_gap(struct feed *f, struct tc_position from, struct tc_position to, ui
 void feed_lost(struct feed *f) {
     tc_log(TC_LOG_WARN, "a branch of the log was lost: readers start over", TC_LS("gen", f->id));
     struct tc_position seen = f->last;
-    f->behind_ms = 0;
-    history_clear(&f->history);
-    recap_forget(&f->hub->recap, f);
-    f->last = (struct tc_position){0, 0};
-    f->started = f->ended = f->cancelled = f->failed = f->stalled = false;
+    forget(f);
     fan_restart(&f->fan, seen);
     for (struct tc_list *n = f->listeners.next, *next; n != &f->listeners; n = next) {
         next = n->next;
@@ -283,7 +300,7 @@ static void beat(struct feed *f, uint64_t now_ms) {
 
 void feed_sweep(struct feed *f, uint64_t now_ms) {
     beat(f, now_ms);
-    if (f->refs > 0 || f->fan.sub_count > 0) {
+    if (is_used(f)) {
         f->idle_ms = 0;
     } else if (f->idle_ms == 0) {
         f->idle_ms = now_ms;

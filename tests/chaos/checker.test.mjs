@@ -127,6 +127,16 @@ describe("right histories", () => {
     passes(made(log, [0, 1, 2, stray, lost, 0, 1, 2, 3, 4, 5]), log, { lossy: true });
   });
 
+  test("created_again_after_a_failover_passes", () => {
+    const log = fox().log();
+    const created = row(0, { id: "0-1", event: { ...log.events[0].event, at: 5 } });
+    const client = made(log, [created, 1, 2, 3, 4, 5, 6]);
+    passes(client, log, { lossy: true });
+    assert.deepEqual(names(client, log), ["changed"]);
+    client.events[0] = row(0, { id: "0-1", event: { ...log.events[0].event, at: 5, model: "another" } });
+    assert.deepEqual(names(client, log, { lossy: true }), ["changed"]);
+  });
+
   test("lost_branch_after_a_gap_on_it_passes", () => {
     const log = begun().delta("The").restart().delta("A").done().log();
     const told = control(0, { type: "gap", from: "37-4", to: "37-6", dropped: 3, reason: "overflow" });

@@ -33,15 +33,16 @@ export function generationsIn({ events }) {
 
 /**
  * What the room's reader got of one generation, as a history of a reader of that one. `lossy`: a failover may have lost
- * an end that was shown; if the generation is given again behind that, its history begins there, without a position:
- * the room's had none of it any more.
+ * an end that was shown, or the whole log, which is told by an end without ids, and was then made again under the same
+ * idempotency key. If the generation is given again behind that, its history begins there, without a position: the
+ * room's had none of it any more.
  */
 export function historyOf(client, log, { lossy = false } = {}) {
   const { gen } = log;
   const all = client.events
     .filter(({ type, data }) => type !== "generation" && data.includes(gen) && without(data).generation === gen)
     .map((row) => ({ ...row, id: positionOf(row, gen, log, lossy), data: without(row.data).data }));
-  const lost = all.findLastIndex(({ type, id }) => type === "done" && id === "0-0");
+  const lost = lossy ? all.findLastIndex(({ type, id }) => type === "done" && (id === "0-0" || id === null)) : -1;
   const again = lost >= 0 && lost < all.length - 1;
   const rows = again ? all.slice(lost + 1) : all;
   const last = rows.findLast(({ type }) => type === "done")?.conn ?? client.connections.length - 1;

@@ -78,6 +78,17 @@ describe("a room taken apart", () => {
       assert.deepEqual(new Reader().say(shown, 0, 1, 2, 3, 4).cut().say(one, 0, 1, 2, 3, 4).judged(one, lossy), []);
     });
 
+    test("log_that_was_gone_and_is_given_again_passes", () => {
+      const reader = new Reader();
+      const said = (type) => ({ at: 0, conn: 0, id: null, type, data: JSON.stringify({ type, generation: "one" }) });
+      reader.events.push(said("error"), said("done"));
+      reader.say(one, 0, 1, 2, 3, 4);
+      assert.deepEqual(reader.judged(one, lossy), []);
+      assert.notDeepEqual(reader.judged(one), []);
+      reader.events.splice(2); // not given again, although it is there
+      assert.notDeepEqual(reader.judged(one, lossy), []);
+    });
+
     test("then_given_again_with_a_hole_is_said", () => {
       const reader = new Reader().say(shown, 0, 1, 2, 3, 4).cut().say(one, 0, 1, 3, 4);
       assert.deepEqual([...new Set(reader.judged(one, lossy).map(({ name }) => name))], ["lost"]);

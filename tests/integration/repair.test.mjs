@@ -244,6 +244,38 @@ describe("repair", { skip: missing() }, () => {
     await redis.do("DEL", log.key);
   });
 
+  // As after a failover that took all of it, and whoever asked for it asks once more under the same key.
+  test("log_made_again_after_it_vanished_is_read", bounded, async () => {
+    const broker = await h.broker([...ARGS, "--linger", "60s"]); // longer than the test
+    const log = await begun();
+    const announce = (id) =>
+      redis.do("XADD", "tc:chan:{room_again}:log", id, "e", pack({ type: "generation", generation: log.id, model: "m", at: 1 }));
+    await announce("1000-0");
+    const room = await Reader.open(`${broker.url}/v1/channels/room_again/events`);
+    const reader = await Reader.open(url(log, "", broker));
+    await Promise.all([reader.wait(at("5-5")), room.wait((r) => r.text === "one two three ", "the room")]);
+    await redis.do("DEL", log.key, log.meta);
+    await reader.over;
+    await room.wait((r) => r.of("done").length === 1, "its end in the room");
+    assert.equal((await Reader.open(url(log, "", broker))).status, 404);
+
+    await log.create();
+    await log.fence(7);
+    await log.start("7-2");
+    log.offset = 0;
+    await log.text("7-3", "again");
+    await log.done("7-4");
+    await announce("1001-0");
+    const anew = await Reader.open(url(log, "", broker));
+    assert.equal(anew.status, 200);
+    await anew.over;
+    assert.deepEqual([anew.text, anew.end], ["again", "clean"]);
+    await room.wait((r) => r.of("done").length === 2, "its second end in the room");
+    assert.deepEqual(room.of("delta").at(-1).data.text, "again");
+    room.close();
+    await broker.stop();
+  });
+
   // ---- branches
 
   /** The log is written anew, as a failover that lost its tail would leave it. */
