@@ -41,7 +41,7 @@ export class RedisSentinel {
   #sentinel(port, master) {
     const file = path.join(this.dir, `sentinel-${port}.conf`);
     const lines = [`port ${port}`, `bind ${HOST}`, `dir ${this.dir}`, `sentinel monitor ${NAME} ${HOST} ${master} 2`];
-    lines.push(`sentinel down-after-milliseconds ${NAME} 1000`, `sentinel failover-timeout ${NAME} 4000`);
+    lines.push(`sentinel down-after-milliseconds ${NAME} 1000`, `sentinel failover-timeout ${NAME} 2000`);
     writeFileSync(file, `${lines.join("\n")}\n`);
     const log = path.join(this.dir, `sentinel-${port}.log`);
     return { port, program: new Program(`sentinel-${port}`, log, "redis-server", [file, "--sentinel"]) };
