@@ -156,19 +156,25 @@ suite_unit() {
 suite_folder() {
     build_preset dev || return
     build=$PWD/build
-    node_step 900 "tests/$suite" 1
+    node_step 900 "tests/$suite" "${1:-1}"
+}
+
+# Mostly waiting, for leases and for failovers: two at once.
+suite_integration() {
+    suite_folder 2
+}
+
+suite_chaos() {
+    suite_folder 2
+}
+
+suite_topology() {
+    suite_folder 2
 }
 
 # The protocol's rules, explored by spin.
 suite_model() {
     step checks 900 tests/model/run.sh
-}
-
-# Mostly waiting for one another: two at once.
-suite_integration() {
-    build_preset dev || return
-    build=$PWD/build
-    node_step 900 tests/integration 2
 }
 
 suite_fuzz() {
@@ -194,7 +200,7 @@ sanitized_suite() {
     ctest_step "$build" 600
     ASAN_OPTIONS+=:$to_file
     TSAN_OPTIONS+=:$to_file
-    node_step 1500 tests/integration 2
+    node_step 1500 tests/integration 3
     collect_reports
     unset TC_SANITIZED UBSAN_OPTIONS LSAN_OPTIONS ASAN_OPTIONS TSAN_OPTIONS
 }
