@@ -4,6 +4,7 @@
 
 #include "tokencast/error.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -92,6 +93,7 @@ static bool has_room(const struct chunk *c, struct tc_str raw) {
 }
 
 static void drop_oldest(struct history *h) {
+    assert(h->oldest != NULL); /* the entry lies in it */
     h->bytes -= h->ring[h->start]->len;
     h->start = (h->start + 1) & (h->cap - 1);
     h->count--;
