@@ -107,12 +107,12 @@ int feed_get(struct hub *h, const char *id, struct feed **out) {
     history_init(&f->history, (size_t)h->opts.lag_events, (size_t)h->opts.lag_bytes);
     fan_init(&f->fan, h, &(struct fan_source){.catchup = catchup_for, .prime = prime, .arg = f});
     HASH_ADD_STR(h->feeds, id, f);
+    h->stats.feeds += f->hh.tbl != NULL;
     int err = f->hh.tbl == NULL ? TC_ENOMEM : tail_start(f);
     if (err != 0) {
         feed_destroy(f);
         return err;
     }
-    h->stats.feeds++;
     *out = f;
     return 0;
 }
