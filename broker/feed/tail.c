@@ -305,8 +305,8 @@ static void loaded(struct feed *f) {
         load_done(f);
 }
 
-/* Entries come newest first. Returns false when the history needs no more. */
-static bool take_backwards(struct feed *f, const redisReply *reply) {
+/* Entries come newest first. 1, or 0 when the history needs no more; TC_ENOMEM: there are events, and none is kept. */
+static int take_backwards(struct feed *f, const redisReply *reply) {
     struct history *h = &f->history;
     for (size_t i = 0; i < reply->elements; i++) {
         struct tc_reply_entry e;
@@ -316,9 +316,9 @@ static bool take_backwards(struct feed *f, const redisReply *reply) {
         if (e.position.seq == 0)
             continue;
         if (h->count > 0 && e.position.seq + 1 != history_at(h, 0)->pos.seq)
-            return false; /* a hole: what is kept must be without */
+            return 0; /* a hole: what is kept must be without */
         if (history_push_front(h, e.position, e.e) != 0)
-            return false;
+            return h->count > 0 ? 0 : TC_ENOMEM;
     }
     return reply->elements == LOAD_ENTRIES;
 }
@@ -346,7 +346,13 @@ static void on_page(void *arg, int err, const redisReply *reply) {
         f->reading = false;
         return; /* still LOADING: the sweep, or Redis coming back, loads again */
     }
-    if (take_backwards(f, reply)) {
+    int more = take_backwards(f, reply);
+    if (more < 0) {
+        tc_log(TC_LOG_ERROR, "a log cannot be loaded, will be tried again", TC_LS("gen", f->id), TC_LERR(more));
+        f->reading = false;
+        return;
+    }
+    if (more > 0) {
         load_page(f);
         return;
     }
