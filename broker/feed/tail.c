@@ -22,23 +22,26 @@
 static void load_page(struct feed *f);
 static void load(struct feed *f);
 
-/* Takes the event at pos, which continues the sequence. Garbage is skipped and counted; its place is kept. */
-static void take_event(struct feed *f, struct tc_position pos, struct tc_str raw) {
+/* Takes the event at pos, which continues the sequence. Garbage is skipped and counted; its place is kept. false: no
+ * memory, and it is still to be taken. */
+static bool take_event(struct feed *f, struct tc_position pos, struct tc_str raw) {
     struct tc_event ev;
     if (tc_event_decode(raw.p, raw.n, &ev) != 0) {
+        if (history_push(&f->history, pos, (struct tc_str){NULL, 0}) != 0)
+            return false;
         f->hub->stats.decode_errors++;
-        if (history_push(&f->history, pos, (struct tc_str){NULL, 0}) == 0)
-            f->last = pos;
-        return;
+        f->last = pos;
+        return true;
     }
     if (ev.at > 0 && f->fan.latency_at == 0)
         f->fan.latency_at = ev.at;
     if (feed_push(f, pos, &ev, raw) != 0) {
         tc_log(TC_LOG_ERROR, "out of memory: event not taken, will be read again", TC_LS("gen", f->id));
-        return;
+        return false;
     }
     if (f->ended)
         tail_stop(f);
+    return true;
 }
 
 /* ---- reading on ---- */
@@ -54,27 +57,6 @@ static void read_done(struct feed *f) {
     feed_wake(f);
 }
 
-static void take_entries(struct feed *f, const redisReply *reply, size_t from) {
-    for (size_t i = from; i < reply->elements && !f->ended; i++) {
-        struct tc_reply_entry e;
-        if (tc_reply_entry(reply, i, &e) != 0 || e.position.seq == 0)
-            continue;
-        if (tc_position_cmp(e.position, f->last) <= 0)
-            continue;
-        if (e.position.seq > f->last.seq + 1) {
-            struct tc_position start = {f->last.attempt, f->last.seq + 1},
-                               end = {e.position.attempt, e.position.seq - 1};
-            feed_gap(f, start, end, end.seq - start.seq + 1);
-            history_clear(&f->history); /* what is kept must have no hole */
-        } else if (e.position.seq <= f->last.seq) {
-            f->reading = f->again = false;
-            feed_lost(f);
-            return;
-        }
-        take_event(f, e.position, e.e);
-    }
-}
-
 /* A failed read leaves everything to the next sweep. */
 static void read_failed(struct feed *f, const redisReply *reply) {
     f->reading = f->again = false;
@@ -82,6 +64,39 @@ static void read_failed(struct feed *f, const redisReply *reply) {
         feed_vanished(f, "log_replaced", "Something else stands in Redis where the log of this generation was.");
     else
         feed_wake(f);
+}
+
+/* Readers are told of the entries before `next`, which are gone. Not told again if `next` cannot be taken now. */
+static void skip_to(struct feed *f, struct tc_position next) {
+    struct tc_position start = {f->last.attempt, f->last.seq + 1}, end = {next.attempt, next.seq - 1};
+    if (end.seq >= start.seq) {
+        feed_gap(f, start, end, end.seq - start.seq + 1);
+        f->last = end;
+    }
+    history_clear(&f->history); /* what is kept must have no hole */
+}
+
+/* false: the read ends here, because a branch was lost or memory is short. */
+static bool take_entries(struct feed *f, const redisReply *reply, size_t from) {
+    for (size_t i = from; i < reply->elements && !f->ended; i++) {
+        struct tc_reply_entry e;
+        if (tc_reply_entry(reply, i, &e) != 0 || e.position.seq == 0)
+            continue;
+        if (tc_position_cmp(e.position, f->last) <= 0)
+            continue;
+        if (e.position.seq > f->last.seq + 1) {
+            skip_to(f, e.position);
+        } else if (e.position.seq <= f->last.seq) {
+            f->reading = f->again = false;
+            feed_lost(f);
+            return false;
+        }
+        if (!take_event(f, e.position, e.e)) {
+            read_failed(f, NULL);
+            return false;
+        }
+    }
+    return true;
 }
 
 /* The first event, past the fences of attempts that wrote nothing else or whose events were trimmed away. */
@@ -151,14 +166,13 @@ static void on_first(void *arg, int err, const redisReply *reply) {
             read_done(f);
         return;
     }
-    f->reading = f->again = false;
     /* Trimmed past what was read: told by the hole before the first entry that is left. */
-    struct tc_position start = {f->last.attempt, f->last.seq + 1};
-    struct tc_position end = {first.position.attempt, first.position.seq - 1};
-    if (end.seq >= start.seq)
-        feed_gap(f, start, end, end.seq - start.seq + 1);
-    history_clear(&f->history);
-    take_event(f, first.position, first.e);
+    skip_to(f, first.position);
+    if (!take_event(f, first.position, first.e)) {
+        read_failed(f, NULL);
+        return;
+    }
+    f->reading = f->again = false;
     if (!f->ended)
         tail_read(f);
 }
@@ -186,9 +200,8 @@ static void on_read(void *arg, int err, const redisReply *reply) {
     f->behind_ms = 0;
     if (reply->elements > 1)
         f->hub->stats.sweeps_found++;
-    take_entries(f, reply, 1);
-    if (f->state != FEED_READY)
-        return; /* a branch was lost: loading again */
+    if (!take_entries(f, reply, 1))
+        return;
     if (reply->elements == READ_ENTRIES)
         f->again = true;
     read_done(f);
@@ -228,7 +241,7 @@ static void on_message(void *arg, struct tc_str payload) {
     if (pos.attempt == f->last.attempt && pos.seq == f->last.seq + 1) {
         f->hub->stats.announced++;
         size_t skip = (size_t)(space - payload.p) + 1;
-        take_event(f, pos, (struct tc_str){payload.p + skip, payload.n - skip});
+        (void)take_event(f, pos, (struct tc_str){payload.p + skip, payload.n - skip}); /* else the sweep finds it */
         if (f->ended)
             feed_wake(f);
         else if (!tc_list_empty(&f->waits))
