@@ -411,13 +411,15 @@ static enum catchup_result step(struct catchup *c, struct tc_buf *out, size_t li
     struct replay *r = TC_CONTAINER_OF(c, struct replay, base);
     enum catchup_result result;
     r->out = out;
+    if (!tc_buf_ok(&r->pages)) /* half a page */
+        return CATCHUP_FAIL;
     if (r->pages.len > 0) {
         tc_buf_put_str(out, tc_buf_str(&r->pages));
         tc_buf_reset(&r->pages);
         if (!r->failed)
             return r->ended ? finish(r) : CATCHUP_MORE;
     }
-    if (r->failed || !tc_buf_ok(&r->pages))
+    if (r->failed)
         return CATCHUP_FAIL;
     if (r->lost) {
         r->lost = false;

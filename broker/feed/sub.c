@@ -362,10 +362,15 @@ void sub_pump(struct sub *s) {
         return;
     s->more = false;
     for (int turn = 0; turn < TURNS; turn++) {
+        if (!tc_buf_ok(&s->priv)) { /* half a frame: sending it would leave a hole that nobody sees */
+            s->fan->hub->stats.no_memory++;
+            sub_destroy(s, false);
+            return;
+        }
         enum sent r = send_private(s);
         if (r == SENT_BLOCKED)
             return;
-        if (r == SENT_DEAD || !tc_buf_ok(&s->priv)) {
+        if (r == SENT_DEAD) {
             sub_destroy(s, false);
             return;
         }
