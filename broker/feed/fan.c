@@ -33,8 +33,29 @@ static bool same_key(const struct track_key *a, const struct track_key *b) {
     return a->dialect == b->dialect && a->include == b->include && a->pace == b->pace && a->chunked == b->chunked;
 }
 
+static void drop_tracks(struct fan *f, bool (*useless)(const struct track *t)) {
+    for (struct track **at = &f->tracks; *at != NULL;) {
+        struct track *t = *at;
+        if (!useless(t)) {
+            at = &t->next;
+            continue;
+        }
+        *at = t->next;
+        track_destroy(t);
+    }
+}
+
+static bool is_broken(const struct track *t) {
+    return t->broken;
+}
+
+static bool is_empty(const struct track *t) {
+    return t->sub_count == 0;
+}
+
 int fan_track(struct fan *f, const struct track_key *key, struct track **out) {
     struct track *t;
+    drop_tracks(f, is_broken);
     for (t = f->tracks; t != NULL; t = t->next) {
         if (same_key(&t->key, key)) {
             *out = t;
@@ -42,10 +63,10 @@ int fan_track(struct fan *f, const struct track_key *key, struct track **out) {
         }
     }
     int err = track_create(&t, key, (size_t)f->hub->opts.lag_events, (size_t)f->hub->opts.lag_bytes);
+    if (err == 0 && f->source.prime != NULL && (err = f->source.prime(f->source.arg, t)) != 0)
+        track_destroy(t);
     if (err != 0)
         return err;
-    if (f->source.prime != NULL)
-        f->source.prime(f->source.arg, t);
     said_init(&t->said, f->hub->said_point, false);
     t->on_trim = on_trim;
     t->ended = f->ended;
@@ -57,15 +78,7 @@ int fan_track(struct fan *f, const struct track_key *key, struct track **out) {
 }
 
 void fan_drop_empty_tracks(struct fan *f) {
-    for (struct track **at = &f->tracks; *at != NULL;) {
-        struct track *t = *at;
-        if (t->sub_count > 0) {
-            at = &t->next;
-            continue;
-        }
-        *at = t->next;
-        track_destroy(t);
-    }
+    drop_tracks(f, is_empty);
 }
 
 void fan_touch(struct fan *f) {
@@ -82,7 +95,9 @@ static void cut_told(struct fan *f, struct track *t) {
     said_init(&t->said, f->hub->said_point, false);
 }
 
+/* What the pace held back may be lost, so that whoever came to the same track later would miss it. */
 static void cut_off(struct fan *f, struct track *t) {
+    t->broken = true;
     tc_log(TC_LOG_ERROR, "out of memory: subscribers of a track are cut off", TC_LI("subscribers", t->sub_count));
     f->hub->stats.no_memory++;
     while (t->sub_count > 0)
@@ -100,7 +115,7 @@ TC_UNUSED static bool is_level(const struct track *t) {
 void fan_event(struct fan *f, struct tc_position pos, const struct dialect_event *in) {
     for (struct track *t = f->tracks; t != NULL; t = t->next) {
         assert(is_level(t));
-        int err = track_event(t, pos, in);
+        int err = t->broken ? 0 : track_event(t, pos, in);
         if (err == TC_ENOMEM)
             cut_off(f, t);
         else if (err == TC_ESTATE)
@@ -111,7 +126,7 @@ void fan_event(struct fan *f, struct tc_position pos, const struct dialect_event
 
 void fan_control(struct fan *f, const struct dialect_control *in) {
     for (struct track *t = f->tracks; t != NULL; t = t->next)
-        if (track_control(t, in) != 0)
+        if (!t->broken && track_control(t, in) != 0)
             cut_off(f, t);
     fan_touch(f);
 }
@@ -119,7 +134,7 @@ void fan_control(struct fan *f, const struct dialect_control *in) {
 void fan_end(struct fan *f) {
     f->ended = true;
     for (struct track *t = f->tracks; t != NULL; t = t->next)
-        if (track_end(t) != 0)
+        if (!t->broken && track_end(t) != 0)
             cut_off(f, t);
     fan_touch(f);
 }
@@ -202,7 +217,8 @@ TC_UNUSED static bool is_deserted(const struct track *t) {
 void fan_prime(struct fan *f) {
     for (struct track *t = f->tracks; t != NULL && f->source.prime != NULL; t = t->next) {
         assert(is_deserted(t));
-        f->source.prime(f->source.arg, t);
+        if (!t->broken && f->source.prime(f->source.arg, t) != 0)
+            cut_off(f, t);
     }
 }
 

@@ -15,8 +15,9 @@ struct fan_source {
     /* A catch-up from just after `pos` for a subscriber of this track; `lost`: the reader's branch is gone, it is told
      * so and starts over. NULL = no memory. */
     struct catchup *(*catchup)(void *arg, const struct track *track, struct tc_position pos, bool lost);
-    /* Begins a track where the source ends (track_begin), its pace fed with what came before. */
-    void (*prime)(void *arg, struct track *track);
+    /* Begins a track where the source ends (track_begin), its pace fed with what came before. TC_ENOMEM: it is of no
+     * use. */
+    int (*prime)(void *arg, struct track *track);
     void *arg;
 };
 

@@ -32,28 +32,31 @@ static int note_position(void *arg, struct tc_position pos, const struct tc_even
 
 /* A track begins where the log ends. A paced one must hold back what one that had been there from the start would hold
  * back now, and begins behind what that would have given out; {0,0}: before what is kept. */
-static void prime(void *arg, struct track *t) {
+static int prime(void *arg, struct track *t) {
     struct feed *f = arg;
     struct tc_position given = {0, 0};
+    int err = 0;
     if (t->key.pace == PACE_TOKEN) {
         track_begin(t, f->last);
-        return;
+        return 0;
     }
     merge_emit emit = t->merge.emit;
     t->merge.emit = note_position;
     t->merge.arg = &given;
-    for (size_t i = 0; i < f->history.count; i++) {
+    for (size_t i = 0; i < f->history.count && err == 0; i++) {
         const struct entry *e = history_at(&f->history, i);
         struct tc_event ev;
         struct tc_str raw = {e->bytes, e->len};
         if (tc_event_decode(raw.p, raw.n, &ev) != 0 || !track_includes(t->key.include, &ev))
             continue;
-        if (merge_push(&t->merge, e->pos, &ev, raw) == 0)
-            f->hub->stats.no_memory += merge_flush(&t->merge) != 0;
+        err = merge_push(&t->merge, e->pos, &ev, raw);
+        if (err == 0)
+            err = merge_flush(&t->merge);
     }
     t->merge.emit = emit;
     t->merge.arg = t;
     track_begin(t, given);
+    return err;
 }
 
 struct feed *feed_find(struct hub *h, const char *id) {

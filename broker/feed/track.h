@@ -69,7 +69,8 @@ struct track {
     struct tc_position pos;      /* after the newest frame */
     struct tc_position tail_pos; /* before frame_first */
     size_t max_events, max_bytes;
-    bool ended; /* the last chunk is in; nothing follows */
+    bool ended;  /* the last chunk is in; nothing follows */
+    bool broken; /* there was no memory for an event: nobody stands on it, and nobody may again */
 
     struct sub **subs; /* everyone who stands on this track, in no order */
     uint32_t sub_count, sub_cap;
