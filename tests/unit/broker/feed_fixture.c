@@ -6,7 +6,7 @@
 
 static void open_broker(struct feeds *w, int which) {
     struct party *p = &w->brokers[which];
-    struct tc_redis_options options = {.url = w->server.url, .pubsub = true};
+    struct tc_redis_options options = {.url = w->server.url, .pubsub = true, .backoff_min_ms = 2, .backoff_max_ms = 10};
     assert_int_equal(tc_redis_create(&p->redis, &w->loop, &options), 0);
     struct hub_options opts = {.prefix = "tc:",
                                .lag_events = 1024,
