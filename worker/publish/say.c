@@ -96,8 +96,9 @@ int tc_writer_tool_call(struct tc_writer *w, uint32_t index, struct tc_str id, s
     if (rc < 0)
         return rc;
     if (done)
-        tools_finish(&w->tools, index, &ev.invalid);
-    rc = outbox_tool(&w->outbox, &ev);
+        rc = tools_finish(&w->tools, index, &ev.invalid);
+    if (rc == 0)
+        rc = outbox_tool(&w->outbox, &ev);
     if (rc < 0)
         return rc;
     count_piece(w);

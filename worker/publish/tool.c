@@ -62,18 +62,31 @@ int tools_append(struct tools *t, uint32_t index, struct tc_str piece, uint64_t 
     return 0;
 }
 
-void tools_finish(struct tools *t, uint32_t index, bool *invalid) {
+static json_t *parse(const struct tool *tool) {
+    return json_loadb(tool->arguments.data ? tool->arguments.data : "", tool->arguments.len,
+                      JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
+}
+
+/* Out of memory for a string jansson says "syntax error", so that only the second time it is believed: after there was
+ * memory for more than a string of these. */
+int tools_finish(struct tools *t, uint32_t index, bool *invalid) {
     struct tool *tool = find(t, index);
-    if (!tool || tool->done) {
-        *invalid = false;
-        return;
+    *invalid = false;
+    if (!tool || tool->done)
+        return 0;
+    json_t *value = parse(tool);
+    if (!value) {
+        void *probe = malloc(2 * tool->arguments.len + 1024);
+        if (!probe)
+            return TC_ENOMEM;
+        free(probe);
+        value = parse(tool);
     }
-    json_t *value = json_loadb(tool->arguments.data ? tool->arguments.data : "", tool->arguments.len,
-                               JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
     *invalid = value == NULL;
     json_decref(value);
     tool->done = true;
     tc_buf_fini(&tool->arguments);
+    return 0;
 }
 
 bool tools_is_empty(const struct tools *t, uint32_t index) {

@@ -32,8 +32,8 @@ void tools_fini(struct tools *t);
 TC_MUST_USE int tools_append(struct tools *t, uint32_t index, struct tc_str piece, uint64_t *offset);
 
 /* Call `index` (known to tools_append) is whole: *invalid tells that its arguments are not JSON. The collected bytes
- * are given back to the system. */
-void tools_finish(struct tools *t, uint32_t index, bool *invalid);
+ * are given back to the system. TC_ENOMEM: that cannot be told, and nothing has changed. */
+TC_MUST_USE int tools_finish(struct tools *t, uint32_t index, bool *invalid);
 
 bool tools_is_empty(const struct tools *t, uint32_t index); /* no argument was said, or no such call */
 

@@ -18,7 +18,7 @@ static bool finish_is_invalid(const char *const *pieces) {
     bool invalid = false;
     for (; *pieces; pieces++)
         assert_int_equal(tools_append(&t, 3, tc_str_from(*pieces), &offset), 0);
-    tools_finish(&t, 3, &invalid);
+    assert_int_equal(tools_finish(&t, 3, &invalid), 0);
     tools_fini(&t);
     return invalid;
 }
@@ -59,7 +59,7 @@ static void tool_after_done_takes_no_more(void **state) {
     bool invalid;
     (void)state;
     assert_int_equal(tools_append(&t, 0, TC_STR("{}"), &offset), 0);
-    tools_finish(&t, 0, &invalid);
+    assert_int_equal(tools_finish(&t, 0, &invalid), 0);
     assert_int_equal(tools_append(&t, 0, TC_STR(" "), &offset), TC_ESTATE);
     tools_fini(&t);
 }
