@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "ops/broker.h"
 #include "options.h"
+#include "wire/json.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -61,6 +62,7 @@ int main(int argc, char **argv) {
         return status;
     tc_log_setup("broker", level_of(opts.log_level), strcmp(opts.log_format, "json") == 0);
     signal(SIGPIPE, SIG_IGN);
+    tc_json_count_failures();
     raise_descriptors();
     if (opts.loops == 0)
         opts.loops = (int64_t)uv_available_parallelism();

@@ -2,6 +2,7 @@
 #include "api/start_request.h"
 
 #include "tokencast/error.h"
+#include "wire/json.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -90,13 +91,13 @@ static int keep_request(struct start_request *r, json_t *body) {
 
 int start_request_parse(struct start_request *r, struct tc_str body, const char **why) {
     *r = (struct start_request){.on_abandon_ms = -1};
-    json_error_t at;
-    json_t *json = json_loadb(body.p != NULL ? body.p : "", body.n, JSON_REJECT_DUPLICATES, &at);
+    int err;
+    json_t *json = tc_json_load(body, JSON_REJECT_DUPLICATES, NULL, &err);
     if (json == NULL) {
         *why = "the body is not valid JSON";
-        return TC_EINVAL;
+        return err == TC_ENOMEM ? err : TC_EINVAL;
     }
-    int err = check(r, json, why);
+    err = check(r, json, why);
     if (err == 0)
         err = keep_request(r, json);
     json_decref(json);

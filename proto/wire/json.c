@@ -2,11 +2,13 @@
 #include "wire/json.h"
 
 #include "base/utf8.h"
+#include "tokencast/error.h"
 #include "tokencast/event.h"
 #include "wire/mp.h"
 #include "wire/pack.h"
 
 #include <math.h>
+#include <stdlib.h>
 
 #define MAX_VALUES 100000
 
@@ -92,6 +94,32 @@ void tc_json_double(struct tc_buf *out, double d) {
         tc_buf_puts(out, "null");
 }
 
+static _Thread_local unsigned failures;
+
+static void *allocate(size_t n) {
+    void *p = malloc(n);
+    failures += p == NULL;
+    return p;
+}
+
+void tc_json_count_failures(void) {
+    json_set_alloc_funcs(allocate, free);
+}
+
+unsigned tc_json_failures(void) {
+    return failures;
+}
+
+json_t *tc_json_load(struct tc_str text, size_t flags, json_error_t *where, int *err) {
+    unsigned before = failures;
+    json_t *value = json_loadb(text.p ? text.p : "", text.n, flags, where);
+    *err = failures != before ? TC_ENOMEM : value == NULL ? TC_ESYNTAX : 0;
+    if (*err == 0)
+        return value;
+    json_decref(value);
+    return NULL;
+}
+
 static void pack_value(msgpack_packer *pk, const json_t *value, unsigned depth);
 
 static void pack_object(msgpack_packer *pk, const json_t *value, unsigned depth) {
@@ -165,12 +193,13 @@ static bool few_values(struct tc_str bytes) {
 json_t *tc_mp_to_jansson(struct tc_str bytes) {
     struct tc_buf text;
     json_t *value = NULL;
+    int err;
     if (bytes.n == 0 || !few_values(bytes))
         return NULL;
     struct tc_mp m = {(const unsigned char *)bytes.p, (const unsigned char *)bytes.p + bytes.n};
     tc_buf_init(&text, 0);
     if (tc_mp_to_json(&m, &text, TC_EVENT_MAX_DEPTH) == 0 && m.p == m.end)
-        value = json_loadb(text.data, text.len, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
+        value = tc_json_load(tc_buf_str(&text), JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL, &err);
     tc_buf_fini(&text);
     return value;
 }

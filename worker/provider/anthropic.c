@@ -6,6 +6,7 @@
 #include "provider/foreign.h"
 #include "provider/request.h"
 #include "tokencast/error.h"
+#include "wire/json.h"
 
 #include <string.h>
 
@@ -102,12 +103,13 @@ static void translate_user(json_t *body) {
 }
 
 static int build_body(json_t **out, const json_t *request, const char *model) {
+    unsigned failures = tc_json_failures();
     json_t *messages = request_messages(request);
 
     model = request_model(request, model);
     if (!messages || !model) {
         json_decref(messages);
-        return TC_EINVAL;
+        return tc_json_failures() != failures ? TC_ENOMEM : TC_EINVAL;
     }
     json_t *body = request_options(request, not_theirs);
     json_t *system = json_copy(json_object_get(body, "system")); /* it grows; the request must not */
@@ -122,7 +124,7 @@ static int build_body(json_t **out, const json_t *request, const char *model) {
     int rc = json_object_set_new(body, "messages", turns);
     rc |= json_object_set_new(body, "model", json_string(model));
     rc |= json_object_set_new(body, "stream", json_true());
-    if (rc != 0) {
+    if (rc != 0 || tc_json_failures() != failures) {
         json_decref(body);
         return TC_ENOMEM;
     }

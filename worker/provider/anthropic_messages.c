@@ -1,5 +1,5 @@
 /* See anthropic_messages.h. jansson's setters accept NULL values by failing, so that a failed allocation drops a member
- * rather than crashing; the upstream then refuses the request, which ends the call with its words. */
+ * rather than crashing; whoever asked for the body looks at tc_json_failures() and does not send it. */
 #include "provider/anthropic_messages.h"
 
 #include "provider/foreign.h"

@@ -9,8 +9,11 @@
 
 static void take_input(struct answer *a, int64_t key, const json_t *block) {
     const json_t *input = json_object_get(block, "input");
-    char *text = json_object_size(input) > 0 ? json_dumps(input, JSON_COMPACT) : NULL;
+    bool some = json_object_size(input) > 0;
+    char *text = some ? json_dumps(input, JSON_COMPACT) : NULL;
 
+    if (some && !text)
+        answer_broken(a, "The worker is out of memory.");
     answer_tool(a, 0, key, foreign_str(block, "id"), foreign_str(block, "name"), tc_str_from(text));
     free(text);
 }

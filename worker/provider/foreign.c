@@ -3,6 +3,7 @@
 
 #include "base/buf.h"
 #include "base/utf8.h"
+#include "wire/json.h"
 
 /* The text with every byte that is no part of a character replaced. */
 static void repair(struct tc_buf *out, struct tc_str text) {
@@ -18,13 +19,14 @@ static void repair(struct tc_buf *out, struct tc_str text) {
 }
 
 json_t *foreign_json(struct tc_str text) {
+    int err;
     if (tc_utf8_valid(text))
-        return json_loadb(text.p ? text.p : "", text.n, JSON_ALLOW_NUL, NULL);
+        return tc_json_load(text, JSON_ALLOW_NUL, NULL, &err);
 
     struct tc_buf fixed;
     tc_buf_init(&fixed, 0);
     repair(&fixed, text);
-    json_t *root = tc_buf_ok(&fixed) ? json_loadb(fixed.data, fixed.len, JSON_ALLOW_NUL, NULL) : NULL;
+    json_t *root = tc_buf_ok(&fixed) ? tc_json_load(tc_buf_str(&fixed), JSON_ALLOW_NUL, NULL, &err) : NULL;
     tc_buf_fini(&fixed);
     return root;
 }

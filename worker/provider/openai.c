@@ -5,6 +5,7 @@
 #include "provider/openai_stream.h"
 #include "provider/request.h"
 #include "tokencast/error.h"
+#include "wire/json.h"
 
 static void put_url(struct tc_buf *out, struct tc_str base) {
     tc_buf_put_str(out, base);
@@ -31,19 +32,20 @@ static void ask_for_usage(json_t *body) {
 
 static int build_body(json_t **out, const json_t *request, const char *model) {
     static const char *const ours[] = {"stream", "model", "messages", "prompt", NULL};
+    unsigned failures = tc_json_failures();
     json_t *messages = request_messages(request);
 
     model = request_model(request, model);
     if (!messages || !model) {
         json_decref(messages);
-        return TC_EINVAL;
+        return tc_json_failures() != failures ? TC_ENOMEM : TC_EINVAL;
     }
     json_t *body = request_options(request, ours);
     int rc = json_object_set_new(body, "messages", messages);
     rc |= json_object_set_new(body, "model", json_string(model));
     rc |= json_object_set_new(body, "stream", json_true());
     ask_for_usage(body);
-    if (rc != 0) {
+    if (rc != 0 || tc_json_failures() != failures) {
         json_decref(body);
         return TC_ENOMEM;
     }

@@ -48,7 +48,10 @@ static void take_function(struct answer *a, uint32_t choice, int64_t key, struct
         return;
     }
     char *text = json_dumps(arguments, JSON_COMPACT);
-    answer_tool(a, choice, key, id, name, tc_str_from(text));
+    if (text)
+        answer_tool(a, choice, key, id, name, tc_str_from(text));
+    else
+        answer_broken(a, "The worker is out of memory.");
     free(text);
 }
 

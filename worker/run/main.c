@@ -1,6 +1,7 @@
 /* tokencast-worker: takes generations from the queue, asks a model server, writes the logs. */
 #include "base/log.h"
 #include "run/worker.h"
+#include "wire/json.h"
 
 #include <assert.h>
 #include <signal.h>
@@ -91,5 +92,6 @@ int main(int argc, char **argv) {
         return status;
     tc_log_setup("worker", level_of(program.opts.log_level), strcmp(program.opts.log_format, "json") == 0);
     signal(SIGPIPE, SIG_IGN);
+    tc_json_count_failures();
     return run(&program);
 }

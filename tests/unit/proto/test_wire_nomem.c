@@ -16,7 +16,7 @@ static struct tc_buf usage, text;
 
 static int prepare(void **state) {
     (void)state;
-    nomem_jansson();
+    tc_json_count_failures();
     tc_buf_init(&usage, 0);
     wire_hex(&usage, "82 a1 61 01 a1 62 92 a3 61 62 63 c0");
     tc_buf_init(&text, 0);

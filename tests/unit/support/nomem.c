@@ -2,7 +2,6 @@
 #include "nomem.h"
 
 #include <hiredis/hiredis.h>
-#include <jansson.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -84,16 +83,6 @@ void *__wrap_realloc(void *p, size_t n) {
 
 char *__wrap_strdup(const char *s) {
     return fails() ? NULL : __real_strdup(s);
-}
-
-/* ---- jansson ---- */
-
-static void *json_take(size_t n) {
-    return fails() ? NULL : __real_malloc(n);
-}
-
-void nomem_jansson(void) {
-    json_set_alloc_funcs(json_take, free);
 }
 
 /* ---- hiredis, which has no allocator of its own to set before 1.0 ---- */

@@ -1,6 +1,6 @@
 /* Allocations that fail on demand. For programs whose name ends in _nomem: there the linker sends every malloc, calloc,
  * realloc and strdup of our own code here, and hiredis's reader and formatter are made to fail in its way; jansson
- * comes along with nomem_jansson(). Counts only between nomem_once() or nomem_from() and nomem_end(), on that thread. */
+ * comes along after tc_json_count_failures(). Counts only between nomem_begin() and nomem_end(), on that thread. */
 #ifndef TESTS_SUPPORT_NOMEM_H
 #define TESTS_SUPPORT_NOMEM_H
 
@@ -20,8 +20,6 @@ bool nomem_end(void);                               /* memory is back; true: at 
 /* The test's own doing in between; nests. */
 void nomem_pause(void);
 void nomem_resume(void);
-
-void nomem_jansson(void); /* from now on jansson allocates through here, too */
 
 /* Calls `attempt` with n = 1, 2, 3 … in both modes until nothing failed any more, and fails the test if that never
  * comes or if not even the first allocation was made. `attempt` begins and ends the failing itself, checks what came of

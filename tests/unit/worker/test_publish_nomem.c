@@ -8,6 +8,7 @@
 #include "publish/window.h"
 #include "publish_pen.h"
 #include "tokencast/error.h"
+#include "wire/json.h"
 #include "wire_support.h"
 
 #include <stdio.h>
@@ -233,7 +234,7 @@ static void window_without_memory_has_no_hole(void **state) {
 
 static int begin(void **state) {
     (void)state;
-    nomem_jansson();
+    tc_json_count_failures();
     publish_rig_init(&rig);
     return 0;
 }
