@@ -10,6 +10,8 @@
 #include "base/log.h"
 #include "redis/reply.h"
 #include "run/metrics.h"
+#include "tokencast/error.h"
+#include "wire/json.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -274,10 +276,14 @@ static enum crash_policy policy_of(struct tc_str name) {
     return tc_str_is(name, "restart") ? CRASH_RESTART : CRASH_CONTINUE;
 }
 
-static void take_meta(struct job_run *run, const redisReply *r) {
+/* TC_ENOMEM: not taken. */
+static int take_meta(struct job_run *run, const redisReply *r) {
+    int err;
     struct tc_str request = tc_reply_str(r->element[META_REQUEST]);
     struct tc_str model = tc_reply_str(r->element[META_MODEL]);
-    run->request = json_loadb(request.p, request.n, 0, NULL);
+    run->request = tc_json_load(request, 0, NULL, &err);
+    if (err == TC_ENOMEM)
+        return err;
     if (model.n == 0 && run->env->opts->model)
         model = tc_str_from(run->env->opts->model);
     snprintf(run->model, sizeof(run->model), "%.*s", (int)model.n, model.n ? model.p : "");
@@ -286,6 +292,7 @@ static void take_meta(struct job_run *run, const redisReply *r) {
     run->abandon_ms = abandon == UINT64_MAX ? -1 : (int64_t)abandon;
     uint64_t tries = number_or(tc_reply_str(r->element[META_TRIES]), 0) + 1;
     run->tries = tries > run->deliveries ? tries : run->deliveries;
+    return 0;
 }
 
 static void on_meta(void *arg, int err, const redisReply *reply) {
@@ -305,8 +312,8 @@ static void on_meta(void *arg, int err, const redisReply *reply) {
     } else if (!tc_str_is(job, run->job)) {
         drop(run, "another job runs it");
     } else {
-        take_meta(run, reply);
-        open_writer(run);
+        if (take_meta(run, reply) == 0) /* else the next tick asks again */
+            open_writer(run);
     }
 }
 
