@@ -134,24 +134,29 @@ static void announce(struct start_op *op) {
     struct tc_str route = {key, tc_key_channel(key, op->api->opts.prefix, op->req.channel, false)};
     struct tc_buf json = {0}, name = {0};
     msgpack_packer pk;
+    int err = 0;
     tc_buf_printf(&json, "{\"type\":\"generation\",\"generation\":\"%s\",\"model\":", op->req.id);
     tc_json_string(&json, tc_str_from(op->req.model));
     tc_buf_printf(&json, ",\"at\":%lld}", (long long)tc_now_us());
-    json_t *value = tc_buf_ok(&json) ? json_loadb(json.data, json.len, 0, NULL) : NULL;
+    json_t *value = tc_buf_ok(&json) ? tc_json_load(tc_buf_str(&json), 0, NULL, &err) : NULL;
     tc_buf_fini(&json);
     tc_buf_reset(&op->created);
     if (value != NULL)
         tc_json_to_mp(&op->created, value);
-    json_decref(value);
     /* Several requests with one key may be here at once. */
     tc_buf_reset(&name);
     pack_init(&pk, &name);
     pack_str(&pk, TC_STR("generation"));
     pack_str(&pk, tc_str_from(op->req.id));
-    sent(op, tc_redis_command(op->api->redis, route, on_announced, op, "EVAL %s 1 %s %b %b %d", ANNOUNCE_ONCE, key,
-                              name.data, name.len, op->created.data, op->created.len, CHANNEL_ENTRIES));
+    bool whole = value != NULL && tc_buf_ok(&op->created) && tc_buf_ok(&name);
+    int rc = TC_ENOMEM;
+    if (whole)
+        rc = tc_redis_command(op->api->redis, route, on_announced, op, "EVAL %s 1 %s %b %b %d", ANNOUNCE_ONCE, key,
+                              name.data, name.len, op->created.data, op->created.len, CHANNEL_ENTRIES);
+    json_decref(value);
     tc_buf_fini(&name);
-    int rc = tc_redis_command(op->api->redis, route, NULL, NULL, "PEXPIRE %s %lld", key,
+    sent(op, rc);
+    rc = tc_redis_command(op->api->redis, route, NULL, NULL, "PEXPIRE %s %lld", key,
                               (long long)op->api->opts.retention_ms * 24);
     (void)rc; /* set again with the next announcement */
 }
@@ -434,8 +439,12 @@ void api_start(struct api *a, struct http_conn *conn, const struct http_request 
     op->api = a;
     op->conn = conn;
     const char *why = "";
-    if (parse(op, req, &why) != 0) {
-        http_problem(conn, 400, "bad-request", "Bad request", why);
+    int err = parse(op, req, &why);
+    if (err != 0) {
+        if (err == TC_ENOMEM)
+            http_problem(conn, 503, "no-memory", "Out of memory", "The broker has no memory for this request.");
+        else
+            http_problem(conn, 400, "bad-request", "Bad request", why);
         op->over = true;
         maybe_free(op);
         return;
