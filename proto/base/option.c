@@ -35,6 +35,8 @@ static bool is_variable(const char *entry, size_t n, const char *name) {
     struct tc_buf variable;
     tc_buf_init(&variable, 0);
     put_variable(&variable, name);
+    if (!tc_buf_ok(&variable))
+        abort(); /* at startup there is nothing to save */
     bool same = variable.len == n && memcmp(variable.data, entry, n) == 0;
     tc_buf_fini(&variable);
     return same;
