@@ -162,17 +162,20 @@ static void start_stream(struct api *a, struct http_conn *conn, const struct par
         catchup = channel_catchup(c, &p->key, after);
         err = catchup == NULL ? TC_ENOMEM : 0;
     }
+    tc_buf_printf(&json, "{\"type\":\"open\",\"channel\":\"%s\"}", name);
+    if (err == 0 && !tc_buf_ok(&json))
+        err = TC_ENOMEM;
     if (err == 0)
         err = http_stream_start(conn, 200, p->key.dialect->content_type, NULL, &head, &sub_stream_events, NULL);
     if (err != 0) {
         if (catchup != NULL)
             catchup->destroy(catchup);
         tc_buf_fini(&head);
+        tc_buf_fini(&json);
         channel_unref(c);
         http_problem(conn, 503, "no-memory", "Out of memory", "The broker has no memory for this stream.");
         return;
     }
-    tc_buf_printf(&json, "{\"type\":\"open\",\"channel\":\"%s\"}", name);
     frame_control(&head, &p->key,
                   &(struct dialect_control){.type = "open", .json = tc_buf_str(&json), .retry_ms = RETRY_MS});
     tc_buf_fini(&json);

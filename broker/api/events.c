@@ -38,16 +38,16 @@ static void open_json(struct feed *f, struct tc_buf *out) {
 static void start_stream(struct watch_op *op, struct http_conn *conn, struct feed *f) {
     const struct params *p = &op->params;
     struct track *track;
-    struct tc_buf head = {0};
+    struct tc_buf head = {0}, json = {0};
     struct tc_position after = p->after_now ? f->last : p->after;
     struct catchup *catchup = replay_create(f, &p->key, after, p->has_until ? &p->until : NULL, false);
     if (catchup == NULL || fan_track(&f->fan, &p->key, &track) != 0)
         goto err_no_memory;
     replay_tell_status(catchup, status_of_generation(f)); /* `open` says it */
-    if (http_stream_start(conn, 200, p->key.dialect->content_type, NULL, &head, &sub_stream_events, NULL) != 0)
-        goto err_no_memory;
-    struct tc_buf json = {0};
     open_json(f, &json);
+    if (!tc_buf_ok(&json) ||
+        http_stream_start(conn, 200, p->key.dialect->content_type, NULL, &head, &sub_stream_events, NULL) != 0)
+        goto err_no_memory;
     frame_control(&head, &p->key,
                   &(struct dialect_control){.type = "open", .json = tc_buf_str(&json), .retry_ms = RETRY_MS});
     tc_buf_fini(&json);
@@ -64,6 +64,7 @@ err_no_memory:
     if (catchup != NULL)
         catchup->destroy(catchup);
     tc_buf_fini(&head);
+    tc_buf_fini(&json);
     http_problem(conn, 503, "no-memory", "Out of memory", "The broker has no memory for this stream.");
 }
 
