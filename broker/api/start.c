@@ -157,7 +157,7 @@ static void announce(struct start_op *op) {
     tc_buf_fini(&name);
     sent(op, rc);
     rc = tc_redis_command(op->api->redis, route, NULL, NULL, "PEXPIRE %s %lld", key,
-                              (long long)op->api->opts.retention_ms * 24);
+                          (long long)op->api->opts.retention_ms * 24);
     (void)rc; /* set again with the next announcement */
 }
 

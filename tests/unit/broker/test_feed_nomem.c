@@ -468,10 +468,8 @@ static void losing_a_branch_without_memory_is_told_or_cuts_off(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        T(opening_without_memory_is_told_or_made_up_for),
-        T(appending_without_memory_cuts_off_or_is_made_up_for),
-        T(reading_on_without_memory_is_made_up_for),
-        T(catching_up_without_memory_harms_only_who_came),
+        T(opening_without_memory_is_told_or_made_up_for),      T(appending_without_memory_cuts_off_or_is_made_up_for),
+        T(reading_on_without_memory_is_made_up_for),           T(catching_up_without_memory_harms_only_who_came),
         T(losing_a_branch_without_memory_is_told_or_cuts_off),
     };
     tc_log_setup("test", TC_LOG_ERROR, 0);

@@ -10,9 +10,9 @@
 /* ---- one request, without a socket ---- */
 
 static bool parse(void *arg, enum nomem_mode mode, unsigned n) {
-    static const char text[] = "POST /v1/x?after=1-2 HTTP/1.1\r\n" HOST
-                               "Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
-                               "6\r\nhello \r\n5\r\nworld\r\n0\r\n\r\n";
+    static const char text[] =
+        "POST /v1/x?after=1-2 HTTP/1.1\r\n" HOST "Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+        "6\r\nhello \r\n5\r\nworld\r\n0\r\n\r\n";
     struct request r;
     int rc = 0;
     (void)arg;
@@ -113,7 +113,8 @@ static bool ask(void *arg, enum nomem_mode mode, unsigned n) {
 static void connection_without_memory_gets_a_whole_answer_or_none(void **state) {
     static const struct {
         const char *path, *wanted;
-    } cases[] = {{"/empty", "HTTP/1.1 204 No Content\r\n"}, {"/extra", "X-Extra: once\r\n"},
+    } cases[] = {{"/empty", "HTTP/1.1 204 No Content\r\n"},
+                 {"/extra", "X-Extra: once\r\n"},
                  {"/problem", "HTTP/1.1 409 Conflict\r\n"}};
     struct fixture *f = *state;
     fixture_start(f);

@@ -16,7 +16,7 @@
 #include <cmocka.h>
 
 #define BODY                                                                                                           \
-    "{\"model\":\"a-model\",\"channel\":\"room\",\"messages\":[{\"role\":\"user\",\"content\":"                         \
+    "{\"model\":\"a-model\",\"channel\":\"room\",\"messages\":[{\"role\":\"user\",\"content\":"                        \
     "\"a question that is longer than what a parser's first buffer takes, and then some more of it\"}],"               \
     "\"options\":{\"temperature\":0.5,\"stop\":[\"END\"]}}"
 

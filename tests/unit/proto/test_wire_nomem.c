@@ -10,7 +10,8 @@
 
 #include <string.h>
 
-static const struct tc_event created = {.type = TC_EV_CREATED, .model = TC_STR("m"), .channel = TC_STR("room"), .at = 7};
+static const struct tc_event created = {
+    .type = TC_EV_CREATED, .model = TC_STR("m"), .channel = TC_STR("room"), .at = 7};
 static struct tc_event delta, tool, attempt, failure, done;
 static struct tc_buf usage, text;
 
@@ -28,7 +29,8 @@ static int prepare(void **state) {
                              .name = TC_STR("weather"),
                              .arguments = tc_buf_str(&text),
                              .done = true};
-    attempt = (struct tc_event){.type = TC_EV_ATTEMPT, .attempt = 2, .mode = TC_STR("continue"), .kept_count = TC_KEPT_MAX};
+    attempt =
+        (struct tc_event){.type = TC_EV_ATTEMPT, .attempt = 2, .mode = TC_STR("continue"), .kept_count = TC_KEPT_MAX};
     for (size_t i = 0; i < TC_KEPT_MAX; i++)
         attempt.kept[i] = (struct tc_kept){.kind = TC_STR("text"), .index = i, .length = 1};
     failure = (struct tc_event){.type = TC_EV_ERROR, .code = TC_STR("upstream"), .message = tc_buf_str(&text)};
@@ -160,7 +162,7 @@ static bool fold(void *arg, enum nomem_mode mode, unsigned n) {
     bool failed = nomem_end();
     assert_int_equal(whole, !failed);
     assert_int_equal(f.position.seq, applied); /* what was refused does not count as applied */
-    if (failed) { /* and can be applied now: nothing is twice or missing */
+    if (failed) {                              /* and can be applied now: nothing is twice or missing */
         for (size_t i = applied; i < SAMPLES - 2; i++)
             assert_int_equal(tc_fold_apply(&f, (struct tc_position){1, i + 1}, samples[i]), 0);
     }

@@ -136,9 +136,11 @@ static void try_stream(const struct dialect *dialect, const char *name) {
 }
 
 static void openai_stream_without_memory_fails_or_is_the_same(void **state) {
-    static const char *const names[] = {"openai/chat", "openai/tools",         "openai/refusal", "openai/legacy_function",
-                                        "vllm/tools",  "ollama/tools_without_index", "vllm/reasoning",
-                                        "mistral/parts", "llamacpp/crlf_bom", "openai/content_filter"};
+    static const char *const names[] = {"openai/chat",       "openai/tools",
+                                        "openai/refusal",    "openai/legacy_function",
+                                        "vllm/tools",        "ollama/tools_without_index",
+                                        "vllm/reasoning",    "mistral/parts",
+                                        "llamacpp/crlf_bom", "openai/content_filter"};
     (void)state;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         try_stream(&dialect_openai, names[i]);
