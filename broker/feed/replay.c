@@ -185,6 +185,7 @@ static void on_page(void *arg, int err, const redisReply *reply) {
             say_lost(r); /* nothing at or after it although the log reaches that far: it is not of this branch */
         else if (stuck && !ends_here && r->feed->history.count > 0)
             say_trimmed(r, history_at(&r->feed->history, 0)->pos);
+        r->failed = r->failed || !tc_buf_ok(&r->pages); /* half a page */
         r->out = NULL;
         if (ends_here && wait_for_feed(r) == CATCHUP_WAIT) /* a failover took what the feed has: it will notice */
             return;
@@ -411,8 +412,6 @@ static enum catchup_result step(struct catchup *c, struct tc_buf *out, size_t li
     struct replay *r = TC_CONTAINER_OF(c, struct replay, base);
     enum catchup_result result;
     r->out = out;
-    if (!tc_buf_ok(&r->pages)) /* half a page */
-        return CATCHUP_FAIL;
     if (r->pages.len > 0) {
         tc_buf_put_str(out, tc_buf_str(&r->pages));
         tc_buf_reset(&r->pages);
