@@ -98,6 +98,7 @@ static void conclude(struct client *c) {
     assert_int_equal(c->good, good + COMMANDS);
     redis_run_until_cond(&loop, has_heard, c);
     tc_redis_unsubscribe(c->r, &c->ear);
+    ask(c, 3); /* these are told that it is closed */
     tc_redis_close(c->r, on_closed, c);
     redis_run_until(&loop, &c->closed);
     assert_int_equal(c->answered, c->sent);
