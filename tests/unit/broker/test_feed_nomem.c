@@ -300,6 +300,9 @@ static void conclude(struct story *s, struct feed *f, struct reader *old) {
     f->refs--;
 }
 
+/* Held back whole by a pace of words, and longer than what its buffer has at first. */
+#define LONG_WORD "pneumonoultramicroscopicsilicovolcanoconiosis-and-pneumonoultramicroscopicsilicovolcanoconi"
+
 /* ---- attempts ---- */
 
 /* Opening the feed and its first reader. */
@@ -338,21 +341,25 @@ static void opening_without_memory_is_told_or_made_up_for(void **state) {
 /* Events that come while somebody reads. */
 static bool append(void *arg, enum nomem_mode mode, unsigned n) {
     struct story *s = arg;
-    struct reader r = {0};
+    struct reader r = {0}, beside = {0}; /* in another form: its being there keeps the first one's track, too */
     struct feed *f;
     begin(s, "append", mode, n);
     assert_int_equal(feed_get(hub_of(s), s->id, &f), 0);
     assert_int_equal(read_from(&r, f, s->pace, at(0, 0)), 0);
+    assert_int_equal(read_from(&beside, f, PACE_LINE, at(0, 0)), 0);
     feeds_wait(s->w, is_settled, f);
     pass(s);
     nomem_begin(mode, n);
     tell(s, "f and ");
     pass(s);
     tell(s, "whole, an");
-    tell(s, "d on we go, hal");
+    tell(s, "d on we go, " LONG_WORD);
     pass(s);
     bool failed = nomem_end();
     conclude(s, f, &r);
+    await_end(s, f, &beside);
+    assert_heard(&beside, s->text.data);
+    forget(&beside);
     forget(&r);
     drop_feed(s, f);
     end(s);
@@ -380,7 +387,7 @@ static bool read_on(void *arg, enum nomem_mode mode, unsigned n) {
     tc_redis_unsubscribe(hub_of(s)->redis, &f->bell);
     tell(s, "f and ");
     tell(s, "whole, an");
-    tell(s, "d on we go, hal");
+    tell(s, "d on we go, " LONG_WORD);
     nomem_begin(mode, n);
     for (int i = 0; i < 5; i++) {
         feed_sweep(f, hub_now_ms(f->hub) + 1000);
