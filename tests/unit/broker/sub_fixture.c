@@ -121,9 +121,10 @@ static struct catchup *replayed_create(void *arg, const struct track *track, str
     return &r->base;
 }
 
-static void replayed_prime(void *arg, struct track *t) {
+static int replayed_prime(void *arg, struct track *t) {
     (void)arg;
     track_begin(t, at(1, last));
+    return 0;
 }
 
 int before_each(void **state) {

@@ -78,10 +78,12 @@ static void event_encoded_without_memory_marks_its_buffer(void **state) {
 static bool to_json(void *arg, enum nomem_mode mode, unsigned n) {
     const struct tc_buf *raw = arg;
     struct tc_buf out;
+    struct tc_event ev;
+    assert_int_equal(tc_event_decode(raw->data, raw->len, &ev), 0);
     tc_buf_init(&out, 0);
     tc_buf_puts(&out, "before");
     nomem_begin(mode, n);
-    int rc = tc_event_to_json(&out, raw->data, raw->len, "\"generation\":\"g\",");
+    int rc = tc_event_to_json(&out, &ev, raw->data, raw->len, "\"generation\":\"g\",");
     bool failed = nomem_end();
     assert_int_equal(rc, failed ? TC_ENOMEM : 0);
     if (failed)
