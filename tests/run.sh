@@ -106,7 +106,7 @@ build_preset() {
 
 ctest_step() {
     build=$1
-    step ctest "$2" ctest --test-dir "$build" --output-on-failure --no-tests=error -j "$jobs"
+    step ctest "$2" ctest --test-dir "$build" --output-on-failure --no-tests=error -j $((2 * jobs)) # they mostly wait
 }
 
 # node_step SECONDS FOLDER FILES-AT-ONCE: the folder's *.test.mjs with node's own runner; TC_BUILD says where the programs
