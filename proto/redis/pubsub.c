@@ -370,7 +370,8 @@ static void on_down(void *arg, int err) {
 void tc_pubsub_link_start(struct tc_pubsub_link *l, struct tc_pubsub *ps, uv_loop_t *loop, struct tc_link *link,
                           const struct tc_endpoint *at, enum tc_conn_peer peer, void (*on_change)(void *arg, int err),
                           void *arg) {
-    const struct tc_conn_events ev = {.peer = peer, .on_up = on_up, .on_down = on_down, .on_reply = on_reply, .on_message = on_message, .arg = l};
+    const struct tc_conn_events ev = {
+        .peer = peer, .on_up = on_up, .on_down = on_down, .on_reply = on_reply, .on_message = on_message, .arg = l};
     l->ps = ps;
     l->channels = NULL;
     l->allowed = l->sent = l->ready = false;
