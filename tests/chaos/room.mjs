@@ -22,29 +22,40 @@ function positionOf({ id, type, data }, generation, log, lossy) {
   return parts(id).get(generation) ?? (type === "done" ? end : null);
 }
 
-/** The generations that this reader was shown. */
-export function generationsIn({ events }) {
-  const shown = new Set(
-    events.filter(({ data }) => data.includes('"generation"')).map(({ data }) => without(data).generation),
-  );
-  shown.delete(undefined);
+/** What this reader was shown, by generation: Map from its id to its rows, without what the room adds to them. */
+export function byGeneration({ events }) {
+  const shown = new Map();
+  for (const row of events) {
+    const { generation, data } = row.data.includes('"generation"') ? without(row.data) : {};
+    if (generation === undefined) continue;
+    if (!shown.has(generation)) shown.set(generation, []);
+    if (row.type !== "generation") shown.get(generation).push({ ...row, data });
+  }
   return shown;
 }
 
 /**
- * What the room's reader got of one generation, as a history of a reader of that one. `lossy`: a failover may have lost
- * an end that was shown, or the whole log, which is told by an end without ids, and was then made again under the same
- * idempotency key. If the generation is given again behind that, its history begins there, without a position: the
- * room's had none of it any more.
+ * What the room's reader got of one generation (`shown`), as histories of readers of that one: one history, unless a failover may
+ * have lost something (`lossy`). Then what was shown to its end may come again: because the end was lost (told with the
+ * id 0-0), or the whole log (told without ids) and made again under its idempotency key, or what announced it in the
+ * room and was repeated. Each time is a history, which begins without a position: the room's had none of it any more.
+ * One whose end was lost is left out if another follows.
  */
-export function historyOf(client, log, { lossy = false } = {}) {
+export function historiesOf(client, shown, log, { lossy = false } = {}) {
   const { gen } = log;
-  const all = client.events
-    .filter(({ type, data }) => type !== "generation" && data.includes(gen) && without(data).generation === gen)
-    .map((row) => ({ ...row, id: positionOf(row, gen, log, lossy), data: without(row.data).data }));
-  const lost = lossy ? all.findLastIndex(({ type, id }) => type === "done" && (id === "0-0" || id === null)) : -1;
-  const again = lost >= 0 && lost < all.length - 1;
-  const rows = again ? all.slice(lost + 1) : all;
+  const times = [[]];
+  for (const row of shown) {
+    times.at(-1).push({ ...row, id: positionOf(row, gen, log, lossy) });
+    if (lossy && row.type === "done") times.push([]);
+  }
+  if (times.length > 1 && times.at(-1).length === 0) times.pop();
+  return times
+    .map((rows, n) => ({ rows, again: n > 0 }))
+    .filter(({ rows }, n) => n === times.length - 1 || ![null, "0-0"].includes(rows.at(-1).id))
+    .map(({ rows, again }) => historyOf(client, gen, rows, again));
+}
+
+function historyOf(client, gen, rows, again) {
   const last = rows.findLast(({ type }) => type === "done")?.conn ?? client.connections.length - 1;
   const first = Math.min(rows[0]?.conn ?? 0, last);
   const connections = client.connections

@@ -12,7 +12,7 @@ import { judge } from "./checker.mjs";
 import { Client, RoomClient } from "./client.mjs";
 import { Log, judgeLog } from "./log.mjs";
 import { Program, readyLine } from "./program.mjs";
-import { generationsIn, historyOf } from "./room.mjs";
+import { byGeneration, historiesOf } from "./room.mjs";
 import { generationSpec, readerSpec } from "./spec.mjs";
 
 const HERE = path.dirname(fileURLToPath(import.meta.url));
@@ -334,16 +334,17 @@ export class World {
 
   async #judgeRoom(room) {
     const kept = [];
-    for (const gen of generationsIn(room)) {
+    for (const [gen, shown] of byGeneration(room)) {
       if (room.leftOut.has(gen)) continue;
       const log = await this.#log(gen);
       if (log.events.length === 0 && this.redis.lossy) continue;
-      const history = historyOf(room, log, this.redis);
-      const found = judge(history, log, { lossy: this.redis.lossy }).filter(
-        ({ name, excused }) => !excused && name !== "no-end",
-      );
-      for (const one of found.slice(0, 5)) this.find(one.name, one.what, one);
-      if (found.length > 0) kept.push({ found, history, log: log.entries });
+      for (const history of historiesOf(room, shown, log, this.redis)) {
+        const found = judge(history, log, { lossy: this.redis.lossy }).filter(
+          ({ name, excused }) => !excused && name !== "no-end",
+        );
+        for (const one of found.slice(0, 5)) this.find(one.name, one.what, one);
+        if (found.length > 0) kept.push({ found, history, log: log.entries });
+      }
     }
     this.#count(room);
     this.counts.clients += 1;
