@@ -50,6 +50,11 @@ test("rules_checked_by_promtool_are_right", bounded, async () => {
   assert.ok(ok, output);
 });
 
+test("configuration_checked_by_promtool_is_right", bounded, async () => {
+  const { ok, output } = await promtool("check", "config", path.join(HERE, "prometheus.yaml"));
+  assert.ok(ok && output.includes("canary.yaml"), output);
+});
+
 test("rules_tested_by_promtool_pass", bounded, async () => {
   const { ok, output } = await promtool("test", "rules", ...(await ruleTests()));
   assert.ok(ok, output);
@@ -151,10 +156,14 @@ describe("observability_of_real_programs", { skip: missing() }, () => {
     h = await startEventful();
     folder = await mkdtemp(path.join(tmpdir(), "tc-observability-"));
     const host = (program) => new URL(program.ops).host;
-    const programs = { brokers: [h.brokers[0], h.other], workers: [h.heir, h.failing] };
-    const targets = Object.fromEntries(Object.entries(programs).map(([job, list]) => [job, list.map(host)]));
-    prometheus = await Prometheus.start(folder, targets, await ruleFiles());
-    for (const program of Object.values(programs).flat()) learn(known, await (await fetch(`${program.ops}/metrics`)).text());
+    const brokers = [h.brokers[0], h.other];
+    const workers = [h.heir, h.failing];
+    const jobs = {
+      brokers: { targets: brokers.map(host), labels: { namespace: "test", version: "of-the-pod" } },
+      workers: { targets: workers.map(host), labels: { namespace: "test" } },
+    };
+    prometheus = await Prometheus.start(folder, jobs, await ruleFiles());
+    for (const program of [...brokers, ...workers]) learn(known, await (await fetch(`${program.ops}/metrics`)).text());
     for (const rule of await prometheus.rules()) if (rule.type === "recording") learnRecording(known, rule.name, rule.labels);
   }, bounded);
 
@@ -201,12 +210,22 @@ describe("observability_of_real_programs", { skip: missing() }, () => {
     for (const { file, board } of await boards()) {
       for (const panel of board.panels) {
         for (const { expr } of panel.targets ?? []) {
-          if (expr.includes("tokencast_worker_canary")) continue; // needs hours of history: rules/tests/canary.yaml
+          if (/tokencast_\w+_canary/.test(expr)) continue; // needs hours of history: rules/tests/canary.yaml
           const query = substituted(expr, "30s");
           const what = `${file}: "${panel.title}": an answer to ${query}`;
           await eventually(async () => (await prometheus.query(query)).length > 0, what);
         }
       }
+    }
+  });
+
+  test("versions_of_real_programs_reach_the_canary", bounded, async () => {
+    const [version] = known.get("tokencast_worker_build_info").get("version");
+    const times = "namespace_model_version:tokencast_worker_time_to_first_token_seconds_count:increase15m";
+    await eventually(async () => (await prometheus.query(`${times}{model="replay", version="${version}"}`)).length === 1, times);
+    for (const [tier, seen] of [["worker", version], ["broker", "of-the-pod"]]) {
+      const [sample] = await prometheus.query(`namespace_version:tokencast_${tier}_new:count`);
+      assert.equal(sample.metric.version, seen);
     }
   });
 

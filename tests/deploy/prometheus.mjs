@@ -29,16 +29,13 @@ export function checkMetrics(page) {
   });
 }
 
-/** targets: {job: ["host:port", …]}; rules: files. Everything is in JSON, which is YAML. */
-function configuration(targets, rules) {
-  const jobs = Object.entries(targets).map(([job, list]) => ({
-    job_name: job,
-    static_configs: [{ targets: list, labels: { namespace: "test" } }],
-  }));
+/** jobs: {name: {targets: ["host:port", …], labels}}; rules: files. Everything is in JSON, which is YAML. */
+function configuration(jobs, rules) {
+  const scrapes = Object.entries(jobs).map(([name, each]) => ({ job_name: name, static_configs: [each] }));
   return JSON.stringify({
     global: { scrape_interval: "250ms", scrape_timeout: "250ms", evaluation_interval: "500ms" },
     rule_files: rules,
-    scrape_configs: jobs,
+    scrape_configs: scrapes,
   });
 }
 
@@ -47,10 +44,10 @@ export class Prometheus {
   #gone;
   log = "";
 
-  static async start(folder, targets, rules) {
+  static async start(folder, jobs, rules) {
     const made = new Prometheus();
     const config = path.join(folder, "prometheus.json");
-    await writeFile(config, configuration(targets, rules));
+    await writeFile(config, configuration(jobs, rules));
     const port = await freePort();
     made.url = `http://127.0.0.1:${port}`;
     made.#child = spawn(
@@ -89,10 +86,6 @@ export class Prometheus {
   /** Every rule that is loaded, with its health and, of an alert, its state. */
   async rules() {
     return (await this.#get("rules")).groups.flatMap((group) => group.rules);
-  }
-
-  async targets() {
-    return (await this.#get("targets")).activeTargets;
   }
 
   async stop() {

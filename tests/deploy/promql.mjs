@@ -68,7 +68,8 @@ export function learnRecording(known, name, extra = {}) {
   return known.set(name, labels);
 }
 
-const FROM_SCRAPE = ["namespace", "job", "instance"];
+/** Labels of targets: the scrape's, not the programs'. */
+const FROM_SCRAPE = ["namespace", "job", "instance", "version"];
 
 function matcherProblem(name, labels, { label, op, value }) {
   if (FROM_SCRAPE.includes(label)) return [];
