@@ -26,12 +26,17 @@ app.kubernetes.io/component: {{ .component }}
 {{- $image.tag | default .top.Chart.AppVersion | replace "+" "_" | trunc 63 | trimSuffix "-" | quote -}}
 {{- end -}}
 
-{{- define "tokencast.labels" -}}
-helm.sh/chart: {{ printf "%s-%s" .top.Chart.Name .top.Chart.Version | replace "+" "_" }}
-app.kubernetes.io/managed-by: {{ .top.Release.Service }}
+{{/* Of pods: a new version of the chart alone is no reason for new pods, so its name is not here. */}}
+{{- define "tokencast.podLabels" -}}
 app.kubernetes.io/part-of: tokencast
 app.kubernetes.io/version: {{ include "tokencast.version" . }}
 {{ include "tokencast.selector" . }}
+{{- end -}}
+
+{{- define "tokencast.labels" -}}
+helm.sh/chart: {{ printf "%s-%s" .top.Chart.Name .top.Chart.Version | replace "+" "_" }}
+app.kubernetes.io/managed-by: {{ .top.Release.Service }}
+{{ include "tokencast.podLabels" . }}
 {{- end -}}
 
 {{- define "tokencast.image" -}}

@@ -76,7 +76,7 @@ TOKENCAST_LOG_LEVEL: {{ .Values.shared.logLevel }}
 - name: redis
   secret:
     secretName: {{ include "tokencast.redis.secret" . }}
-    defaultMode: 0440
+    defaultMode: 288 # 0440
     items:
       - {key: {{ include "tokencast.redis.secretKey" . }}, path: password}
 {{- end }}
@@ -84,14 +84,10 @@ TOKENCAST_LOG_LEVEL: {{ .Values.shared.logLevel }}
 - name: redis-tls
   secret:
     secretName: {{ .Values.redis.tls.existingSecret }}
-    defaultMode: 0440
+    defaultMode: 288 # 0440
 {{- end }}
 {{- end -}}
 
-{{/* A new pod for what the programs read once; provider keys are read for every generation and are not in it. */}}
-{{- define "tokencast.redis.checksum" -}}
-{{- printf "%s %s" (include "tokencast.redis.config" .) .Values.redis.password | sha256sum -}}
-{{- end -}}
 
 {{/* The way to the job queue, in KEDA's words */}}
 {{- define "tokencast.keda.redis" -}}
