@@ -2,10 +2,12 @@
 // Every check is seen to fail on a planted fault. Needs a build (TC_BUILD) and tests/node_modules.
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { readFile } from "node:fs/promises";
+import { readFile, readdir } from "node:fs/promises";
 import path from "node:path";
 import { before, describe, test } from "node:test";
 import { promisify } from "node:util";
+
+import { load } from "js-yaml";
 
 import { BUILD } from "../clients/harness.mjs";
 import { bounded } from "../lib/wait.mjs";
@@ -131,6 +133,8 @@ describe("objects and the API's types", () => {
   planted("ServiceMonitor", /relabelling/, ({ spec }) => (spec.endpoints[0].relabelling = []));
   planted("ServiceMonitor", /must match pattern/, ({ spec }) => (spec.endpoints[0].interval = "often"));
 
+  planted("PrometheusRule", /alrt/, ({ spec }) => (spec.groups[0].rules[0].alrt = "x"));
+
   test("kind_without_a_schema_is_an_error", bounded, async () => {
     await assert.rejects(faults([{ apiVersion: "traefik.io/v1alpha1", kind: "IngressRoute", metadata: { name: "x" } }]), /no schema/);
   });
@@ -167,6 +171,40 @@ test("secrets_given_as_values_are_in_secrets_alone", bounded, () => {
     assert.ok(!JSON.stringify(others).includes("only-a-trial"), name);
     assert.ok(JSON.stringify(rendered[name]).includes(Buffer.from("only-a-trial").toString("base64")), name);
   }
+});
+
+// ---- dashboards and rules
+
+const OBSERVABILITY = path.join(ROOT, "deploy/observability");
+const LARGEST = 1 << 20; // what the API takes in one config map
+
+/** [{name, text}] of a folder's files with that ending. */
+async function filesOf(folder, ending) {
+  const names = (await readdir(path.join(OBSERVABILITY, folder))).filter((name) => name.endsWith(ending));
+  assert.ok(names.length > 0, `${folder} is empty`);
+  return Promise.all(names.map(async (name) => ({ name, text: await readFile(path.join(OBSERVABILITY, folder, name), "utf8") })));
+}
+
+test("every_dashboard_is_provisioned_as_it_is", bounded, async () => {
+  const maps = ofKind(rendered.production, "ConfigMap").filter(({ metadata }) => metadata.labels.grafana_dashboard === "1");
+  const dashboards = await filesOf("dashboards", ".json");
+  assert.deepEqual(maps.flatMap(({ data }) => Object.keys(data)).sort(), dashboards.map(({ name }) => name).sort());
+  for (const { name, text } of dashboards) {
+    const given = maps.find(({ data }) => data[name]).data[name];
+    assert.deepEqual(JSON.parse(given), JSON.parse(text), name);
+    assert.ok(Buffer.byteLength(given) < LARGEST, name);
+  }
+});
+
+test("every_rule_is_provisioned_as_it_is", bounded, async () => {
+  const given = ofKind(rendered.production, "PrometheusRule").flatMap(({ spec }) => spec.groups);
+  const rules = await filesOf("rules", ".yaml");
+  assert.deepEqual(given, rules.sort((a, b) => (a.name < b.name ? -1 : 1)).flatMap(({ text }) => load(text).groups));
+});
+
+test("nothing_of_an_operator_is_rendered_unasked", bounded, () => {
+  const foreign = ({ apiVersion }) => /keda|gateway|monitoring/.test(apiVersion);
+  for (const name of ["trial", "minimal"]) assert.deepEqual(rendered[name].filter(foreign), [], name);
 });
 
 // ---- configuration
