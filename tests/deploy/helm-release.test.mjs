@@ -7,7 +7,7 @@ import { afterEach, beforeEach, describe, test } from "node:test";
 import { promisify } from "node:util";
 
 import { BUILD, missing } from "../clients/harness.mjs";
-import { bounded, eventually, inTime } from "../lib/wait.mjs";
+import { bounded, eventually, inTime, until } from "../lib/wait.mjs";
 import { Bundled, TRIAL } from "./bundled.mjs";
 import { CHART, RELEASE, component, containersOf, helm, render } from "./chart.mjs";
 
@@ -23,13 +23,18 @@ class Pod {
     const [program, ...args] = container.command;
     this.container = container;
     this.child = spawn(path.join(BUILD, "bin", program), args, { env, stdio: ["ignore", "pipe", "pipe"] });
-    this.gone = new Promise((resolve) => this.child.on("close", (code, signal) => resolve({ code, signal })));
+    this.gone = new Promise((resolve) => {
+      this.child.on("error", (error) => (this.log += error));
+      this.child.on("close", (code, signal) => resolve((this.end = { code, signal })));
+    });
     for (const out of [this.child.stdout, this.child.stderr]) out.on("data", (some) => (this.log += some));
   }
 
   async ready() {
     const line = () => this.log.split("\n").find((text) => text.includes('"msg":"ready"'));
-    return JSON.parse(await eventually(line, () => `ready\n${this.log}`));
+    await until(() => line() || this.end, () => `ready\n${this.log}`);
+    assert.ok(line(), `ended before it was ready\n${this.log}`);
+    return JSON.parse(line());
   }
 
   async stop(signal) {
