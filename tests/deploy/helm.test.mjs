@@ -79,6 +79,7 @@ const refused = {
   root: [["-f", fileOf("trial"), "--set", "runAs.user=0"], /minimum/],
   option_that_the_chart_sets: [["-f", fileOf("trial"), "--set", "broker.options.drain-window=1h"], /drain-window/],
   option_with_dashes: [["-f", fileOf("trial"), "--set", "broker.options.--heartbeat=1s"], /--heartbeat/],
+  label_that_the_chart_sets: [["-f", fileOf("trial"), "--set", "broker.podLabels.app\\.kubernetes\\.io/version=1"], /podLabels/],
   limit_in_other_units: [["-f", fileOf("trial"), "--set", "broker.resources.limits.memory=1G"], /does not match pattern/],
   no_limit: [["-f", fileOf("trial"), "--set", "worker.resources.limits=null"], /limits/],
   drain_without_a_margin: [["-f", fileOf("trial"), "--set", "broker.drain.marginSeconds=0"], /minimum/],
@@ -226,6 +227,14 @@ test("pods_are_made_anew_for_what_their_program_reads_once", bounded, async () =
 
 test("pods_stay_when_a_provider_key_changes", bounded, async () => {
   assert.deepEqual(await anew("--set", "worker.provider.apiKey=another"), [false, false]);
+});
+
+test("versions_of_pods_are_those_of_their_images", bounded, () => {
+  const version = (objects, name) => component(objects, "Deployment", name).spec.template.metadata.labels["app.kubernetes.io/version"];
+  assert.equal(version(rendered.cluster, "broker"), "0123456789ab");
+  assert.equal(version(rendered.cluster, "worker"), "0.1.0-7");
+  const [{ image }] = containersOf(component(rendered.minimal, "Deployment", "broker"));
+  assert.equal(version(rendered.minimal, "broker"), image.split(":")[1]);
 });
 
 test("pods_stay_when_the_chart_alone_has_a_new_version", bounded, () => {

@@ -20,10 +20,11 @@ app.kubernetes.io/instance: {{ .top.Release.Name }}
 app.kubernetes.io/component: {{ .component }}
 {{- end -}}
 
-{{/* The tag that runs, so that metrics tell versions apart; a digest has no name of its own. */}}
+{{/* What runs, so that metrics tell versions apart: the tag, or the beginning of the digest. */}}
 {{- define "tokencast.version" -}}
 {{- $image := .image | default dict -}}
-{{- $image.tag | default .top.Chart.AppVersion | replace "+" "_" | trunc 63 | trimSuffix "-" | quote -}}
+{{- $digest := $image.digest | default "" | trimPrefix "sha256:" | trunc 12 -}}
+{{- $image.tag | default $digest | default .top.Chart.AppVersion | replace "+" "_" | trunc 63 | trimSuffix "-" | quote -}}
 {{- end -}}
 
 {{/* Of pods: a new version of the chart alone is no reason for new pods, so its name is not here. */}}
