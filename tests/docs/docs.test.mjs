@@ -54,7 +54,7 @@ describe("options", { skip: missing() }, () => {
 // ---- links
 
 async function documents() {
-  const found = ["", "docs"].map(async (folder) => {
+  const found = ["", "docs", "deploy/helm/tokencast"].map(async (folder) => {
     const names = await readdir(path.join(ROOT, folder));
     return names.filter((name) => name.endsWith(".md")).map((name) => path.join(folder, name));
   });
