@@ -1,10 +1,12 @@
 /* Is this the master? (see confirm.h). Loop thread; part of a struct tc_redis.
  *
- * Happy path: ROLE to the server and SENTINEL MASTER to the sentinel that the scout is connected to, at once -> both
- * say master, the sentinel of this address and without a doubt -> confirmed. Fails, which counts as not confirmed: no
- * link, no answer, another address, or a flag beside "master" (s_down, o_down, failover_in_progress, …).
+ * Happy path: ROLE to the server, SENTINEL MASTER and INFO to the sentinel that the scout is connected to, at once ->
+ * both say master, the sentinel of this address and without a doubt -> confirmed. Fails, which counts as not confirmed:
+ * no link, no answer, another address, a flag beside "master" (s_down, o_down, failover_in_progress, …), or a sentinel
+ * in TILT: it was stopped, or its clock jumped, and for 30 s it looks after nothing (sentinel.c, "TILT mode").
  *
- * A user who may not ask either is taken at the sentinels' last word, as in the greeting. */
+ * A user who may not ask is taken at the sentinels' last word, as in the greeting. */
+#define _GNU_SOURCE /* memmem() */
 #include "redis/confirm.h"
 
 #include "redis/core.h"
@@ -66,6 +68,18 @@ static void on_named(void *arg, int err, const redisReply *reply) {
     count_off(r);
 }
 
+static void on_info(void *arg, int err, const redisReply *reply) {
+    static const char tilt[] = "sentinel_tilt:1";
+    struct tc_redis *r = arg;
+    struct tc_confirm *c = &r->confirm;
+    if (!is_no_answer(c, err, reply)) {
+        struct tc_str info = tc_reply_str(reply);
+        if (info.n == 0 || memmem(info.p, info.n, tilt, sizeof(tilt) - 1) != NULL)
+            c->doubtful = true;
+    }
+    count_off(r);
+}
+
 static void inquire(struct tc_redis *r, struct tc_conn *conn, tc_redis_reply_cb cb, int argc, const char **argv) {
     size_t len[3];
     for (int i = 0; i < argc; i++)
@@ -88,6 +102,7 @@ static void ask(struct tc_redis *r) {
         c->at = n->at;
         inquire(r, &n->commands, on_role, 1, (const char *[]){"ROLE"});
         inquire(r, &r->scout->conn, on_named, 3, (const char *[]){"SENTINEL", "MASTER", r->link.url.master});
+        inquire(r, &r->scout->conn, on_info, 2, (const char *[]){"INFO", "sentinel"});
     }
     count_off(r);
 }

@@ -76,6 +76,16 @@ static void confirm_with_a_doubt_of_the_sentinel_is_not(void **state) {
     assert_true(is_confirmed());
 }
 
+/* It was stopped and has not heard the others yet. */
+static void confirm_by_a_sentinel_in_tilt_is_not(void **state) {
+    (void)state;
+    redis_play_create_up(&play);
+    play.nodes.tilt = true;
+    assert_false(is_confirmed());
+    play.nodes.tilt = false;
+    assert_true(is_confirmed());
+}
+
 static void confirm_another_address_is_not(void **state) {
     (void)state;
     redis_play_create_up(&play);
@@ -174,6 +184,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(confirm_master_in_order_is_confirmed, begin, end),
         cmocka_unit_test_setup_teardown(confirm_demoted_server_is_not, begin, end),
         cmocka_unit_test_setup_teardown(confirm_with_a_doubt_of_the_sentinel_is_not, begin, end),
+        cmocka_unit_test_setup_teardown(confirm_by_a_sentinel_in_tilt_is_not, begin, end),
         cmocka_unit_test_setup_teardown(confirm_another_address_is_not, begin, end),
         cmocka_unit_test_setup_teardown(confirm_without_a_sentinel_is_not, begin, end),
         cmocka_unit_test_setup_teardown(confirm_a_sentinel_that_hangs_is_not, begin, end),

@@ -66,6 +66,16 @@ static void say_state(struct redis_fake_peer *p) {
              snprintf(NULL, 0, "%d", n->node[n->master].port), n->node[n->master].port, strlen(n->flags), n->flags);
 }
 
+static void say_info(struct redis_fake_peer *p) {
+    struct redis_nodes *n = nodes_of(p);
+    if (n->hung)
+        return;
+    if (n->may_not_ask)
+        redis_fake_say(p, "-NOPERM this user has no permissions to run the 'info' command\r\n");
+    else
+        sayf(p, "$15\r\nsentinel_tilt:%d\r\n", n->tilt);
+}
+
 static void say_role(struct redis_fake_peer *p) {
     struct redis_nodes *n = nodes_of(p);
     n->roles++;
@@ -135,6 +145,10 @@ static void on_command(struct redis_fake_peer *p, const redisReply *command) {
     }
     if (redis_fake_is(command, "ROLE")) {
         say_role(p);
+        return;
+    }
+    if (redis_fake_is(command, "INFO")) {
+        say_info(p);
         return;
     }
     if (redis_fake_is(command, "PING")) {

@@ -27,7 +27,8 @@ struct redis_nodes {
     int master;         /* what the sentinel (node 0) names; -1: nil */
     const char *flags;  /* what SENTINEL MASTER says beside its address; NULL: no answer, nor to anything after it */
     bool hung;          /* private */
-    bool may_not_ask;   /* SENTINEL MASTER and ROLE are refused to this user */
+    bool tilt;          /* what INFO says */
+    bool may_not_ask;   /* SENTINEL MASTER, INFO and ROLE are refused to this user */
     bool no_role;       /* ROLE gets no answer, and so nothing after it on that connection should */
     int masters, roles; /* how often the two were asked */
     bool replica[REDIS_NODES]; /* what ROLE says */
