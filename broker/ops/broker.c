@@ -106,7 +106,7 @@ static void visit(struct task *t, struct loop *l) {
 
 static void on_metrics(void *arg, struct tc_ops_scrape *answer) {
     struct broker *b = arg;
-    struct scrape *s = b->stopping ? NULL : calloc(1, sizeof *s);
+    struct scrape *s = b->open == 0 ? NULL : calloc(1, sizeof *s);
     if (s != NULL)
         s->sum = metrics_create();
     if (s == NULL || s->sum == NULL) {

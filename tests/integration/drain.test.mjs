@@ -73,6 +73,7 @@ describe("drain", { skip: missing() }, () => {
     broker.child.kill("SIGTERM");
     await until(async () => (await fetch(`${broker.ops}/readyz`)).status === 503, "not ready");
     assert.equal((await fetch(`${broker.ops}/livez`)).status, 200);
+    assert.ok((await metric(broker, "tokencast_broker_streams")) >= 30, "scraped while it drains");
     const answer = await ask(agent, `${broker.url}/v1/generations/gen_long`);
     assert.deepEqual([answer.statusCode, answer.headers.connection], [200, "close"]);
     agent.destroy();
@@ -80,6 +81,7 @@ describe("drain", { skip: missing() }, () => {
     assert.equal(newcomer.status, 200);
 
     await Promise.all(groups.waiting.slice(0, 1).map((r) => r.over));
+    assert.ok((await metric(broker, "tokencast_broker_byes_total", 'reason="drain"')) > 0, "what it sends away is seen");
     await short.done("1-4");
     const all = [...groups.waiting, ...groups.long, ...groups.short, room, newcomer, bare];
     await Promise.all(all.map((r) => r.over));

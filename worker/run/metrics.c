@@ -76,10 +76,23 @@ static const struct tc_metric_desc table[METRICS_COUNT] = {
     [METRIC_BUILD] = {.name = P "build_info", .type = TC_GAUGE, .help = "Always 1", .label = "version"},
 };
 
+/* There from the start with 0: Prometheus does not count a series' growth up to its first sample. */
+static const struct {
+    enum worker_metric id;
+    const char *label;
+} born[] = {
+    {METRIC_FINISHED, "stop"},     {METRIC_FINISHED, "error"},     {METRIC_FINISHED, "cancelled"},
+    {METRIC_JOBS_TAKEN, "new"},    {METRIC_JOBS_TAKEN, "claimed"}, {METRIC_TAKEOVERS, "continue"},
+    {METRIC_TAKEOVERS, "restart"},
+};
+
 struct tc_metrics *metrics_create(void) {
     struct tc_metrics *m = tc_metrics_create(table, METRICS_COUNT);
-    if (m)
-        tc_metrics_set(m, METRIC_BUILD, TC_VERSION, NULL, 1);
+    if (!m)
+        return NULL;
+    tc_metrics_set(m, METRIC_BUILD, TC_VERSION, NULL, 1);
+    for (size_t i = 0; i < sizeof(born) / sizeof(born[0]); i++)
+        (void)tc_metrics_cell(m, born[i].id, born[i].label, NULL);
     return m;
 }
 
