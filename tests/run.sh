@@ -159,16 +159,12 @@ suite_folder() {
     node_step 900 "tests/$suite" "${1:-1}"
 }
 
-# Mostly waiting, for leases and for failovers: two at once.
+# Mostly waiting, for leases and for one another: two at once.
 suite_integration() {
     suite_folder 2
 }
 
 suite_chaos() {
-    suite_folder 2
-}
-
-suite_topology() {
     suite_folder 2
 }
 
@@ -200,7 +196,7 @@ sanitized_suite() {
     ctest_step "$build" 600
     ASAN_OPTIONS+=:$to_file
     TSAN_OPTIONS+=:$to_file
-    node_step 1500 tests/integration 3
+    node_step 1500 tests/integration 2
     collect_reports
     unset TC_SANITIZED UBSAN_OPTIONS LSAN_OPTIONS ASAN_OPTIONS TSAN_OPTIONS
 }

@@ -104,6 +104,8 @@ describe("repair", { skip: missing() }, () => {
     } finally {
       process.kill(h.redis.child.pid, "SIGCONT");
     }
+    // Before the end, which is announced on a link that was not given up, perhaps before the other one is back.
+    await reader.wait((r) => r.states().includes("running"), "running");
     await log.text("5-6", "four ");
     await log.done("5-7");
     await Promise.all([reader.over, late.over]);
