@@ -15,7 +15,7 @@ static bool seen_before(const struct tc_str *keys, size_t n, struct tc_str key) 
 /* A known field that is nil counts as absent for the decoder; readers shall not meet `"text":null` either. */
 static bool is_absent(enum tc_event_type type, struct tc_str key, const struct tc_mp *value) {
     size_t row;
-    return *value->p == 0xc0 && event_field_find(type, key, &row) != NULL;
+    return value->p < value->end && *value->p == 0xc0 && event_field_find(type, key, &row) != NULL;
 }
 
 /* The members of a map that tc_event_decode() has accepted. */

@@ -147,7 +147,7 @@ static void tool_introduce(struct answer *a, struct answer_tool *t, struct tc_st
 
 void answer_tool(struct answer *a, uint32_t choice, int64_t key, struct tc_str id, struct tc_str name,
                  struct tc_str arguments) {
-    if (a->failed)
+    if (a->failed || answer_finished(a)) /* behind the end a call would get none of its own */
         return;
     if (id.n > ANSWER_TOOL_ID_MAX || name.n > ANSWER_TOOL_ID_MAX || (id.n > 0 && memchr(id.p, 0, id.n))) {
         answer_broken(a, "The model server made a tool call with an unusable name.");
