@@ -45,15 +45,9 @@ static void start_request_without_memory_is_not_called_malformed(void **state) {
     start_request_fini(&r);
 }
 
-static int begin(void **state) {
-    (void)state;
-    tc_json_count_failures();
-    return 0;
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(start_request_without_memory_is_not_called_malformed),
     };
-    return cmocka_run_group_tests(tests, begin, NULL);
+    return cmocka_run_group_tests(tests, nomem_count_json, NULL);
 }

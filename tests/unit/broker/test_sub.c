@@ -174,16 +174,21 @@ static void sub_slow_under_merge_loses_no_text(void **state) {
     assert_int_equal(hub.stats.overflow_merge, 1);
 }
 
+/* Takes nothing while so many are said, then everything. */
+static void stall(struct http_conn *c, unsigned deltas) {
+    c->room = 0;
+    say_deltas(deltas);
+    turn();
+    give_room(c, SIZE_MAX);
+}
+
 /* The track has no frame before the first that this reader misses: it stands where the log was when it joined. */
 static void sub_slow_from_where_it_joined_misses_nothing(void **state) {
     (void)state;
     struct http_conn c = {.room = SIZE_MAX};
     say_deltas(100);
     join(&c, SUB_MERGE, PACE_TOKEN);
-    c.room = 0;
-    say_deltas(300);
-    turn();
-    give_room(&c, SIZE_MAX);
+    stall(&c, 300);
     assert_int_equal(hub.stats.overflow_merge, 1);
     finish();
     (void)assert_complete(&c);
@@ -194,10 +199,7 @@ static void sub_slow_from_where_it_joined_is_told_no_more_than_it_misses(void **
     struct http_conn c = {.room = SIZE_MAX};
     say_deltas(100);
     join(&c, SUB_DROP, PACE_TOKEN);
-    c.room = 0;
-    say_deltas(300);
-    turn();
-    give_room(&c, SIZE_MAX);
+    stall(&c, 300);
     assert_true(hub.stats.overflow_drop > 0);
     finish();
     assert_true(assert_complete(&c).gaps > 0);
@@ -213,10 +215,7 @@ static void sub_slow_after_a_lost_branch_misses_nothing(void **state) {
     tc_buf_reset(&c.got);
     lose(41);
     turn(); /* the first 40 again */
-    c.room = 0;
-    say_deltas(300);
-    turn();
-    give_room(&c, SIZE_MAX);
+    stall(&c, 300);
     assert_int_equal(hub.stats.overflow_merge, 1);
     finish();
     (void)assert_complete(&c);

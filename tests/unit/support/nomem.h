@@ -26,4 +26,7 @@ void nomem_resume(void);
  * it, and returns what nomem_end() said. */
 void nomem_each(bool (*attempt)(void *arg, enum nomem_mode mode, unsigned n), void *arg);
 
+/* Set-up of a group whose code reads JSON: jansson's failures are counted, as in the programs. */
+int nomem_count_json(void **state);
+
 #endif

@@ -208,12 +208,6 @@ static void anthropic_request_without_memory_is_refused(void **state) {
     ask(&dialect_anthropic, REQUEST);
 }
 
-static int begin(void **state) {
-    (void)state;
-    tc_json_count_failures();
-    return 0;
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(openai_stream_without_memory_fails_or_is_the_same),
@@ -221,5 +215,5 @@ int main(void) {
         cmocka_unit_test(openai_request_without_memory_is_refused),
         cmocka_unit_test(anthropic_request_without_memory_is_refused),
     };
-    return cmocka_run_group_tests(tests, begin, NULL);
+    return cmocka_run_group_tests(tests, nomem_count_json, NULL);
 }

@@ -73,7 +73,8 @@ TC_MUST_USE int tc_writer_open(struct tc_writer **out, struct tc_publisher *p, c
                                void *arg);
 
 /* Each copies what it is given. TC_ESTATE before on_open, after finish or after on_lost; TC_ETOOLARGE past
- * max_log_bytes; TC_EINVAL for text that is not whole UTF-8 characters. */
+ * max_log_bytes; TC_EINVAL for text that is not whole UTF-8 characters. TC_ENOMEM: what was said may be counted and is
+ * not kept, so that nothing right can follow: close the writer, and another attempt goes on. */
 TC_MUST_USE int tc_writer_start(struct tc_writer *w, const char *model, const char *provider);
 TC_MUST_USE int tc_writer_text(struct tc_writer *w, enum tc_kind kind, uint32_t index, struct tc_str text);
 /* A tool call grows; with `done` its collected arguments are checked and `invalid` is set if they are not JSON. */
