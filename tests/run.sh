@@ -168,6 +168,14 @@ suite_chaos() {
     suite_folder 2
 }
 
+suite_proxies() {
+    suite_folder 2
+}
+
+suite_rehearse() {
+    suite_folder 2
+}
+
 # The protocol's rules, explored by spin.
 suite_model() {
     step checks 900 tests/model/run.sh
@@ -211,10 +219,13 @@ suite_tsan() {
 
 # --- the run
 
-# What to read of a failed suite: our own sentences, the tests that node found wrong, the end of the log.
+# What to read of a failed suite: our own sentences, the programs that ctest and the tests that node found wrong, the end
+# of the log.
 show_failure() {
     printf '%s\n' "--- $suite failed; its log: ${log#"$PWD"/}"
     grep -E '^(FAILED|check FAILED): ' "$log" | head -n 40
+    awk '/^ *[0-9]+\/[0-9]+ Test +#/{left = /\*\*\*/ ? 120 : 0} /^ +Start +[0-9]+:/{next} left > 0 {print; left--}' "$log" |
+        cut -c 1-400 | head -n 400
     awk '/^ *not ok /{left = 40} /^ *ok /{left = 0} left > 0 {print; left--}' "$log" | head -n 200
     printf '%s\n' '--- the end of the log'
     tail -n 80 "$log" | cut -c 1-400

@@ -207,7 +207,7 @@ export class Sentinels extends Servers {
       const args = ["--repl-diskless-sync-delay", "0"];
       made.master = await made.serve(first, args);
       made.replica = await made.serve(second, [...args, "--replicaof", "127.0.0.1", `${first}`]);
-      await made.replica.up();
+      for (const server of [made.master, made.replica]) await server.up();
       await replicated(made.master);
       const lines = [
         `sentinel monitor mymaster 127.0.0.1 ${first} 2`,

@@ -29,6 +29,10 @@ void nomem_begin(enum nomem_mode mode, unsigned n) {
 
 bool nomem_end(void) {
     now.armed = false;
+    return nomem_failed();
+}
+
+bool nomem_failed(void) {
     return now.failed > 0;
 }
 

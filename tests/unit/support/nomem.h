@@ -16,6 +16,7 @@ enum nomem_mode {
 
 void nomem_begin(enum nomem_mode mode, unsigned n); /* n from 1 */
 bool nomem_end(void);                               /* memory is back; true: at least one had failed */
+bool nomem_failed(void);                            /* at least one has failed since it began */
 
 /* The test's own doing in between; nests. */
 void nomem_pause(void);

@@ -10,9 +10,11 @@
 #include <sys/types.h>
 #include <uv.h>
 
-/* Runs the loop until *flag, or cond(arg), holds; a hang fails the test after 20 s. */
+/* Runs the loop until *flag, or cond(arg), holds; a hang fails the test after a minute. */
 void redis_run_until(uv_loop_t *loop, const bool *flag);
 void redis_run_until_cond(uv_loop_t *loop, bool (*cond)(void *arg), void *arg);
+/* For `ms` of this process's own: a turn counts 2 ms at most, so that a busy machine leaves the loop as many turns as a
+ * quiet one. */
 void redis_run_for(uv_loop_t *loop, int ms);
 /* Runs the loop until nothing is left in it (a hang fails), and closes it. */
 void redis_loop_end(uv_loop_t *loop);

@@ -102,10 +102,10 @@ static void abort_closes_the_connection_at_once(void **state) {
     while (w->record.texts == 0)
         turn(w);
     free_call(w);
-    uint64_t from = tc_mono_us();
-    while (w->server.gone == 0)
+    unsigned turns = 0; /* one at least every 5 ms, by the watchdog; the next time-out is seconds away */
+    for (; w->server.gone == 0; turns++)
         turn(w);
-    assert_in_range(tc_mono_us() - from, 0, 200 * 1000);
+    assert_in_range(turns, 0, 20);
     assert_int_equal(w->record.ends, 0);
 }
 
@@ -201,7 +201,8 @@ static void three_hundred_calls_at_once_all_end(void **state) {
     assert_int_equal(provider_create(&w->provider, &w->loop, &w->opts), 0);
     for (int i = 0; i < 300; i++) {
         upstream_record_init(&records[i]);
-        assert_int_equal(provider_call_start(&calls[i], w->provider, root, TC_STR(""), "g", &sink, &records[i]), 0);
+        assert_int_equal(
+            provider_call_start(&calls[i], w->provider, root, TC_STR(""), "g", &w->trace, &sink, &records[i]), 0);
     }
     while (ended < 300) {
         turn(w);
