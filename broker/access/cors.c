@@ -21,21 +21,13 @@ static bool is_digit(char c) {
     return c >= '0' && c <= '9';
 }
 
-static struct tc_str trim(struct tc_str s) {
-    while (s.n > 0 && (s.p[0] == ' ' || s.p[0] == '\t'))
-        s = (struct tc_str){s.p + 1, s.n - 1};
-    while (s.n > 0 && (s.p[s.n - 1] == ' ' || s.p[s.n - 1] == '\t'))
-        s.n--;
-    return s;
-}
-
 /* The entry before the next comma; false when the list is used up. */
 static bool next_entry(struct tc_str *list, struct tc_str *entry) {
     if (list->p == NULL)
         return false;
     const char *comma = list->n ? memchr(list->p, ',', list->n) : NULL;
     size_t n = comma ? (size_t)(comma - list->p) : list->n;
-    *entry = trim((struct tc_str){list->p, n});
+    *entry = tc_str_trim((struct tc_str){list->p, n});
     *list = comma ? (struct tc_str){comma + 1, list->n - n - 1} : (struct tc_str){NULL, 0};
     return true;
 }

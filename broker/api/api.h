@@ -32,6 +32,8 @@ struct api {
     struct tc_redis_watch watch;
     unsigned char secret[32]; /* key of ids from Idempotency-Key, common to all brokers */
     bool has_secret;
+    bool secret_given;   /* by the operator: Redis is not asked */
+    uint64_t refusal_ms; /* loop time from which another refusal is logged */
 };
 
 void api_init(struct api *a, uv_loop_t *loop, struct hub *hub, const struct cors *cors, const struct api_options *opts);
@@ -56,8 +58,12 @@ bool api_page(struct api *a, struct http_conn *conn, const struct http_request *
 const char *api_closed(const struct api *a, struct tc_str key);
 /* Answers that several handlers give. */
 void api_unavailable(struct api *a, struct http_conn *conn, const char *detail); /* 503, Retry-After */
-void api_not_found(struct http_conn *conn, const char *id);                      /* 404 */
-void api_gone(struct http_conn *conn, const char *id);                           /* 410 */
+/* To one who asks for a stream that cannot be had now, because the broker drains or Redis is away: a stream that says
+ * when to come back, and ends. An EventSource that is answered 503 never comes back (WHATWG HTML, EventSource). 503
+ * with `detail` in a form that has no word for it. */
+void api_come_back(struct api *a, struct http_conn *conn, const struct dialect *dialect, const char *detail);
+void api_not_found(struct http_conn *conn, const char *id); /* 404 */
+void api_gone(struct http_conn *conn, const char *id);      /* 410 */
 /* 404, or 410 if it existed; 503 as long as that may be a former master's word. Later, or at once. */
 void api_absent(struct api *a, struct http_conn *conn, bool existed);
 /* 202/200 with {"id","state","events_url","cancel_url"}. */

@@ -6,8 +6,10 @@
 #include "api/join.h"
 #include "api/params.h"
 #include "api/start_request.h"
+#include "api/trace.h"
 #include "base/base64.h"
 #include "base/clock.h"
+#include "base/log.h"
 #include "feed/liveness.h"
 #include "redis/reply.h"
 #include "tokencast/error.h"
@@ -20,13 +22,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CHANNEL_ENTRIES 1000 /* announcements kept a channel, about */
-#define ID_DRAWS        16   /* with a third of a Cluster away, all of them miss once in 40 million times */
+#define REFUSAL_MS      10000 /* between two lines of Redis's refusals */
+#define CHANNEL_ENTRIES 1000  /* announcements kept a channel, about */
+#define ID_DRAWS        16    /* with a third of a Cluster away, all of them miss once in 40 million times */
 
 struct start_op {
     struct api *api;
     struct http_conn *conn; /* NULL once the peer left: the steps go on, nobody is answered */
     struct start_request req;
+    struct tc_trace trace; /* of this request, which may be a repeat of another one */
     bool idempotent, repeated, stream;
     struct params params; /* stream */
     char log[TC_KEY_MAX], meta[TC_KEY_MAX];
@@ -72,6 +76,8 @@ static void succeed(struct start_op *op) {
         op->api->stats.repeated++;
     else
         op->api->stats.started++;
+    tc_log(tc_trace_log_level(&op->trace), "generation accepted", TC_LS("gen", op->req.id),
+           TC_LS("how", op->repeated ? "repeat" : "new"), TC_LTRACE(&op->trace));
     if (conn == NULL)
         return;
     if (op->stream) {
@@ -102,6 +108,28 @@ static void sent(struct start_op *op, int err) {
     }
     if (!op->over)
         fail(op, "Redis cannot be reached; nothing is lost, try again.");
+}
+
+/* ---- a command's words ---- */
+
+#define WORDS_MAX 24
+
+struct words {
+    const char *argv[WORDS_MAX];
+    size_t len[WORDS_MAX];
+    int count;
+};
+
+static void add(struct words *c, struct tc_str s) {
+    c->argv[c->count] = s.p;
+    c->len[c->count++] = s.n;
+}
+
+static void add_field(struct words *c, const char *name, struct tc_str value) {
+    if (value.n == 0)
+        return;
+    add(c, tc_str_from(name));
+    add(c, value);
 }
 
 /* ---- the room is told ---- */
@@ -196,7 +224,17 @@ static void enqueue(struct start_op *op) {
         announce(op);
     if (op->over)
         return;
-    sent(op, tc_redis_command(op->api->redis, route, on_enqueued, op, "XADD %s * gen %s", jobs, op->req.id));
+    struct words c = {.count = 0};
+    add(&c, TC_STR("XADD"));
+    add(&c, route);
+    add(&c, TC_STR("*"));
+    add_field(&c, "gen", tc_str_from(op->req.id));
+    /* A job of a repeat belongs to the request that was first: its log says which trace that is. */
+    if (!op->repeated) {
+        add_field(&c, "traceparent", tc_str_from(op->trace.parent));
+        add_field(&c, "tracestate", tc_str_from(op->trace.state));
+    }
+    sent(op, tc_redis_command_argv(op->api->redis, route, on_enqueued, op, c.count, c.argv, c.len));
 }
 
 /* ---- a repeat ---- */
@@ -298,13 +336,17 @@ static void look(struct start_op *op) {
     "redis.call('XADD', KEYS[1], '0-1', 'e', ARGV[1]) "                                                                \
     "for i = 4, #ARGV, 2 do redis.call('HSETNX', KEYS[2], ARGV[i], ARGV[i + 1]) end "                                  \
     "redis.call('PEXPIRE', KEYS[1], ARGV[2]) redis.call('PEXPIRE', KEYS[2], ARGV[3]) return 1"
-#define CREATE_ARGS 24
 
-struct create_args {
-    const char *argv[CREATE_ARGS];
-    size_t len[CREATE_ARGS];
-    int count;
-};
+/* No memory, no permission, no replica: the operator wants Redis's own word (NULL: it said nothing), now and then. */
+static void refuse(struct start_op *op, const redisReply *reply) {
+    struct api *a = op->api;
+    uint64_t now = hub_now_ms(a->hub);
+    if (reply != NULL && reply->type == REDIS_REPLY_ERROR && now >= a->refusal_ms) {
+        a->refusal_ms = now + REFUSAL_MS;
+        tc_log(TC_LOG_WARN, "Redis refused a new generation", TC_LSTR("reply", tc_reply_str(reply)));
+    }
+    fail(op, "Redis refused the new generation; nothing was started.");
+}
 
 static void on_created(void *arg, int err, const redisReply *reply) {
     struct start_op *op = arg;
@@ -315,20 +357,8 @@ static void on_created(void *arg, int err, const redisReply *reply) {
     else if (err == 0 && reply->type == REDIS_REPLY_ERROR && strstr(reply->str, "equal or smaller") != NULL)
         look(op); /* the log is there: somebody with the same id was first */
     else
-        fail(op, "Redis refused the new generation; nothing was started.");
+        refuse(op, reply);
     maybe_free(op);
-}
-
-static void add(struct create_args *c, struct tc_str s) {
-    c->argv[c->count] = s.p;
-    c->len[c->count++] = s.n;
-}
-
-static void add_field(struct create_args *c, const char *name, struct tc_str value) {
-    if (value.n == 0)
-        return;
-    add(c, tc_str_from(name));
-    add(c, value);
 }
 
 static struct tc_str number(char room[24], int64_t value) {
@@ -336,7 +366,7 @@ static struct tc_str number(char room[24], int64_t value) {
 }
 
 static int send_create(struct start_op *op, int64_t now) {
-    struct create_args c = {.count = 0};
+    struct words c = {.count = 0};
     char ttl[24], meta_ttl[24], created[24], abandon[24];
     add(&c, TC_STR("EVAL"));
     add(&c, TC_STR(CREATE));
@@ -360,6 +390,7 @@ static void create(struct start_op *op) {
     int64_t now = tc_now_us();
     struct tc_event ev = {
         .type = TC_EV_CREATED, .at = now, .model = tc_str_from(op->req.model), .channel = tc_str_from(op->req.channel)};
+    ev.traceparent = tc_str_from(op->trace.parent);
     tc_buf_reset(&op->created);
     tc_event_encode(&op->created, &ev);
     if (!tc_buf_ok(&op->created)) {
@@ -381,6 +412,7 @@ static void id_from_key(struct api *a, struct tc_str key, char *out) {
 }
 
 static int parse(struct start_op *op, const struct http_request *req, const char **why) {
+    trace_take(&op->trace, req);
     int err = start_request_parse(&op->req, req->body, why);
     if (err != 0)
         return err;

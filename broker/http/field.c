@@ -11,14 +11,6 @@ struct tc_str http_header(const struct http_request *req, const char *name) {
     return (struct tc_str){NULL, 0};
 }
 
-static struct tc_str trim(struct tc_str s) {
-    while (s.n > 0 && (s.p[0] == ' ' || s.p[0] == '\t'))
-        s = (struct tc_str){s.p + 1, s.n - 1};
-    while (s.n > 0 && (s.p[s.n - 1] == ' ' || s.p[s.n - 1] == '\t'))
-        s.n--;
-    return s;
-}
-
 /* Cuts the part before the next `mark` off *rest, leaving quoted strings whole. False when nothing is left. */
 static bool next_part(struct tc_str *rest, char mark, struct tc_str *part) {
     if (rest->p == NULL)
@@ -31,7 +23,7 @@ static bool next_part(struct tc_str *rest, char mark, struct tc_str *part) {
         else if (quoted && rest->p[i] == '\\' && i + 1 < rest->n)
             i++;
     }
-    *part = trim((struct tc_str){rest->p, i});
+    *part = tc_str_trim((struct tc_str){rest->p, i});
     *rest = i < rest->n ? (struct tc_str){rest->p + i + 1, rest->n - i - 1} : (struct tc_str){NULL, 0};
     return true;
 }

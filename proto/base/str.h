@@ -26,6 +26,15 @@ static inline bool tc_str_is(struct tc_str a, const char *s) {
     return tc_str_eq(a, tc_str_from(s));
 }
 
+/* Without the blanks (space, tab) around it, RFC 9110's OWS. */
+static inline struct tc_str tc_str_trim(struct tc_str s) {
+    while (s.n > 0 && (s.p[0] == ' ' || s.p[0] == '\t'))
+        s = (struct tc_str){s.p + 1, s.n - 1};
+    while (s.n > 0 && (s.p[s.n - 1] == ' ' || s.p[s.n - 1] == '\t'))
+        s.n--;
+    return s;
+}
+
 /* A terminated copy for the caller to free; NULL without memory. */
 static inline char *tc_str_dup(struct tc_str s) {
     char *copy = malloc(s.n + 1);

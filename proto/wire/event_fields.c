@@ -8,7 +8,7 @@
     { {NULL, 0}, FIELD_STR, 0, 0, false }
 
 static const struct event_field created[] = {FIELD("model", FIELD_STR, model), FIELD("channel", FIELD_STR, channel),
-                                             END};
+                                             FIELD("traceparent", FIELD_STR, traceparent), END};
 static const struct event_field start[] = {FIELD("model", FIELD_STR, model), FIELD("provider", FIELD_STR, provider),
                                            END};
 static const struct event_field delta[] = {{{"text", 4}, FIELD_STR, AT(text), 0, true},

@@ -10,7 +10,7 @@ struct provider_kind {
     void (*close)(struct provider *p, void (*cb)(void *arg), void *arg);
     size_t (*keeps)(struct provider *p, const json_t *request, struct tc_str said, bool thought);
     int (*start)(struct provider_call **out, struct provider *p, json_t *request, struct tc_str prefix, const char *gen,
-                 const struct provider_sink *sink, void *arg);
+                 const struct tc_trace *trace, const struct provider_sink *sink, void *arg);
     void (*pause)(struct provider_call *c);
     void (*resume)(struct provider_call *c);
     void (*free_call)(struct provider_call *c);

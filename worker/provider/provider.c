@@ -35,8 +35,8 @@ size_t provider_keeps(struct provider *p, const json_t *request, struct tc_str s
 }
 
 int provider_call_start(struct provider_call **out, struct provider *p, json_t *request, struct tc_str prefix,
-                        const char *gen, const struct provider_sink *sink, void *arg) {
-    int rc = p->kind->start(out, p, request, prefix, gen, sink, arg);
+                        const char *gen, const struct tc_trace *trace, const struct provider_sink *sink, void *arg) {
+    int rc = p->kind->start(out, p, request, prefix, gen, trace, sink, arg);
     if (rc == 0)
         (*out)->kind = p->kind;
     return rc;

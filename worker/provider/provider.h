@@ -9,6 +9,7 @@
 #include "base/attr.h"
 #include "base/str.h"
 #include "tokencast/event.h"
+#include "wire/trace.h"
 
 #include <jansson.h>
 #include <stdbool.h>
@@ -65,9 +66,11 @@ size_t provider_keeps(struct provider *p, const json_t *request, struct tc_str s
 
 /* `request` is what the client posted (messages or prompt, model, options); a reference is taken. `prefix` is the text
  * to go on from, as provider_keeps says (else TC_EINVAL), empty for a new answer. `gen` names the generation for logs
- * and for tool calls that come without an id. */
+ * and for tool calls that come without an id. `trace` goes along with every request to the upstream; borrowed until
+ * provider_call_free(). */
 TC_MUST_USE int provider_call_start(struct provider_call **out, struct provider *p, json_t *request,
-                                    struct tc_str prefix, const char *gen, const struct provider_sink *sink, void *arg);
+                                    struct tc_str prefix, const char *gen, const struct tc_trace *trace,
+                                    const struct provider_sink *sink, void *arg);
 /* Backpressure: stops reading from the upstream connection, and goes on. Idempotent. The idle time-out rests. */
 void provider_call_pause(struct provider_call *c);
 void provider_call_resume(struct provider_call *c);

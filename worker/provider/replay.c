@@ -234,7 +234,8 @@ static void free_call(struct replay_call *c) {
 }
 
 static int replay_start(struct provider_call **out, struct provider *p, json_t *request, struct tc_str prefix,
-                        const char *gen, const struct provider_sink *sink, void *arg) {
+                        const char *gen, const struct tc_trace *trace, const struct provider_sink *sink, void *arg) {
+    (void)trace; /* nobody is asked */
     struct replay *r = TC_CONTAINER_OF(p, struct replay, base);
     struct replay_call *c = calloc(1, sizeof(*c));
 

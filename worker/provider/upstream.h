@@ -36,7 +36,7 @@ TC_MUST_USE int upstream_body(const struct upstream *u, char **out, const json_t
 void upstream_call_gone(struct upstream *u);
 
 int upstream_call_start(struct provider_call **out, struct provider *p, json_t *request, struct tc_str prefix,
-                        const char *gen, const struct provider_sink *sink, void *arg);
+                        const char *gen, const struct tc_trace *trace, const struct provider_sink *sink, void *arg);
 void upstream_call_pause(struct provider_call *base);
 void upstream_call_resume(struct provider_call *base);
 void upstream_call_free(struct provider_call *base);

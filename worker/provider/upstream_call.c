@@ -37,9 +37,10 @@ struct upstream_call {
     struct upstream *up;
     struct provider_sink sink;
     void *arg;
-    char gen[72];  /* for logs */
-    char *request; /* the body, NULL once it is not needed any more */
-    char *key;     /* of the present try, to keep it out of messages; NULL = none */
+    char gen[72];                 /* for logs */
+    const struct tc_trace *trace; /* borrowed */
+    char *request;                /* the body, NULL once it is not needed any more */
+    char *key;                    /* of the present try, to keep it out of messages; NULL = none */
     enum call_state state;
     bool paused, freed;
     unsigned retries;
@@ -125,6 +126,7 @@ static int send_request(struct upstream_call *c) {
     tc_buf_puts(&headers, "Content-Type: application/json\nAccept: text/event-stream, application/json\n"
                           "User-Agent: tokencast/" TC_VERSION "\nExpect:\n");
     c->up->dialect->headers(&headers, c->key);
+    tc_trace_put_headers(c->trace, &headers);
     struct transfer_request req = {
         .url = c->up->url.data,
         .headers = tc_buf_str(&headers),
@@ -148,9 +150,11 @@ static void begin_try(struct upstream_call *c) {
         fail(c, &end, false);
         return;
     }
+    tc_log(tc_trace_log_level(c->trace), "asking the model server", TC_LS("gen", c->gen), TC_LI("retry", c->retries),
+           TC_LTRACE(c->trace));
     int rc = send_request(c);
     if (rc != 0) {
-        tc_log(TC_LOG_ERROR, "cannot send the request", TC_LS("gen", c->gen), TC_LERR(rc));
+        tc_log(TC_LOG_ERROR, "cannot send the request", TC_LS("gen", c->gen), TC_LERR(rc), TC_LTRACE(c->trace));
         end.code = "upstream_connect";
         end.message = "The worker cannot send the request to the model server.";
         fail(c, &end, false);
@@ -168,14 +172,14 @@ static void fail(struct upstream_call *c, struct provider_end *end, bool retry) 
 
     if (!retry || c->answer.spoke || (int64_t)c->retries >= o->max_retries) {
         tc_log(TC_LOG_WARN, "the model server failed", TC_LS("gen", c->gen), TC_LS("code", end->code),
-               TC_LS("message", end->message), TC_LI("retries", c->retries));
+               TC_LS("message", end->message), TC_LI("retries", c->retries), TC_LTRACE(c->trace));
         end_call(c, end);
         return;
     }
     c->retries++;
     uint64_t delay = retry_delay_ms(c->retries, o->backoff_min_ms, o->backoff_max_ms, end->retry_after_ms);
     tc_log(TC_LOG_INFO, "will ask the model server again", TC_LS("gen", c->gen), TC_LS("why", end->message),
-           TC_LI("delay_ms", delay), TC_LI("retry", c->retries));
+           TC_LI("delay_ms", delay), TC_LI("retry", c->retries), TC_LTRACE(c->trace));
     /* The words may lie in what the next line clears. */
     snprintf(why, sizeof(why), "%s", end->message);
     clear_try(c);
@@ -209,7 +213,7 @@ static void log_body(struct upstream_call *c, long status) {
     tc_buf_init(&text, 0);
     fault_scrub(&text, tc_buf_str(&c->body), c->key, LOG_EXCERPT_MAX);
     tc_log(TC_LOG_WARN, "the model server refused", TC_LS("gen", c->gen), TC_LI("status", status),
-           TC_LSTR("body", tc_buf_str(&text)));
+           TC_LSTR("body", tc_buf_str(&text)), TC_LTRACE(c->trace));
     tc_buf_fini(&text);
 }
 
@@ -406,7 +410,7 @@ static void on_timer(uv_timer_t *timer) {
 /* ---- the call ---- */
 
 int upstream_call_start(struct provider_call **out, struct provider *p, json_t *request, struct tc_str prefix,
-                        const char *gen, const struct provider_sink *sink, void *arg) {
+                        const char *gen, const struct tc_trace *trace, const struct provider_sink *sink, void *arg) {
     struct upstream *u = TC_CONTAINER_OF(p, struct upstream, base);
     struct upstream_call *c = calloc(1, sizeof(*c));
 
@@ -415,6 +419,7 @@ int upstream_call_start(struct provider_call **out, struct provider *p, json_t *
     c->up = u;
     c->sink = *sink;
     c->arg = arg;
+    c->trace = trace;
     snprintf(c->gen, sizeof(c->gen), "%s", gen ? gen : "");
     int rc = upstream_body(u, &c->request, request, prefix);
     if (rc != 0) {

@@ -113,7 +113,7 @@ static void refused(struct tc_writer *w, const redisReply *reply) {
         return;
     default:
         tc_log(TC_LOG_ERROR, "Redis refuses an append for good", TC_LS("gen", w->id),
-               TC_LSTR("reply", ((struct tc_str){reply->str, reply->len})));
+               TC_LSTR("reply", ((struct tc_str){reply->str, reply->len})), TC_LTRACE(&w->trace));
         writer_lost(w, TC_EREDIS);
     }
 }

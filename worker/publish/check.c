@@ -39,7 +39,8 @@ static void on_head(void *arg, int err, const redisReply *reply) {
         w->length -= w->missing;
         answer(w, true);
     } else {
-        tc_log(TC_LOG_WARN, "the log has a hole", TC_LS("gen", w->id), TC_LI("entries", w->missing));
+        tc_log(TC_LOG_WARN, "the log has a hole", TC_LS("gen", w->id), TC_LI("entries", w->missing),
+               TC_LTRACE(&w->trace));
         writer_lost(w, TC_EAGAIN);
     }
 }

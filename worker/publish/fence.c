@@ -50,7 +50,7 @@ static bool note_refusal(struct tc_writer *w, const redisReply *reply) {
         return false;
     if (what == REFUSAL_FATAL)
         tc_log(TC_LOG_ERROR, "Redis refuses a generation for good", TC_LS("gen", w->id),
-               TC_LSTR("reply", tc_reply_str(reply)));
+               TC_LSTR("reply", tc_reply_str(reply)), TC_LTRACE(&w->trace));
     note_failure(&w->fencing, what == REFUSAL_FATAL ? TC_EREDIS : TC_EAGAIN);
     return true;
 }
@@ -71,6 +71,7 @@ static void send_created(struct tc_writer *w) {
     struct tc_buf *scratch = &w->publisher->scratch;
     struct tc_event ev = {
         .type = TC_EV_CREATED, .at = tc_now_us(), .model = tc_str_from(w->model), .channel = tc_str_from(w->channel)};
+    ev.traceparent = tc_str_from(w->trace.parent);
     tc_buf_reset(scratch);
     tc_event_encode(scratch, &ev);
     if (!tc_buf_ok(scratch)) {
@@ -90,8 +91,10 @@ static void on_head(void *arg, int err, const redisReply *reply) {
     if (err == 0 && !note_refusal(w, reply) && reply->type == REDIS_REPLY_ARRAY && reply->elements > 0 &&
         tc_reply_entry(reply, 0, &entry) == 0) {
         w->fencing.head = entry.position;
-        if (entry.has_e && tc_event_decode(entry.e.p, entry.e.n, &ev) == 0 && ev.type == TC_EV_CREATED)
+        if (entry.has_e && tc_event_decode(entry.e.p, entry.e.n, &ev) == 0 && ev.type == TC_EV_CREATED) {
             w->created_us = ev.at;
+            tc_trace_take(&w->trace, ev.traceparent, TC_STR(""));
+        }
     }
     conclude(w);
 }
@@ -290,12 +293,13 @@ static void regained(struct tc_writer *w) {
     else if (f->top.attempt == w->attempt && tc_position_cmp(f->last, w->base) == 0)
         rc = window_rewind(&w->window, w->base.seq, &repeated);
     if (rc < 0) {
-        tc_log(TC_LOG_WARN, "Redis lost more than can be repeated", TC_LS("gen", w->id));
+        tc_log(TC_LOG_WARN, "Redis lost more than can be repeated", TC_LS("gen", w->id), TC_LTRACE(&w->trace));
         writer_lost(w, TC_EAGAIN);
         return;
     }
     if (repeated > 0)
-        tc_log(TC_LOG_WARN, "Redis lost entries, repeating them", TC_LS("gen", w->id), TC_LI("entries", repeated));
+        tc_log(TC_LOG_WARN, "Redis lost entries, repeating them", TC_LS("gen", w->id), TC_LI("entries", repeated),
+               TC_LTRACE(&w->trace));
     w->publisher->stats.repeated += repeated;
     w->top = f->top;
     w->head = f->head;

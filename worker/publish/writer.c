@@ -175,6 +175,13 @@ err_after_alloc:
     return rc;
 }
 
+int tc_writer_set_traceparent(struct tc_writer *w, const char *traceparent) {
+    if (!w->create || w->state != WRITER_OPENING || w->ctl_ready)
+        return TC_ESTATE;
+    tc_trace_take(&w->trace, tc_str_from(traceparent), TC_STR(""));
+    return w->trace.parent[0] != '\0' ? 0 : TC_EINVAL;
+}
+
 void writer_opened(struct tc_writer *w, bool ended) {
     int64_t now = tc_now_us();
     w->age_ms = w->created_us > 0 && now > w->created_us ? (now - w->created_us) / 1000 : 0;
@@ -211,11 +218,11 @@ bool writer_refused(struct tc_writer *w) {
     w->publisher->stats.refused++;
     if (!w->refused_us) {
         w->refused_us = now;
-        tc_log(TC_LOG_WARN, "Redis refuses writes, trying again", TC_LS("gen", w->id));
+        tc_log(TC_LOG_WARN, "Redis refuses writes, trying again", TC_LS("gen", w->id), TC_LTRACE(&w->trace));
     }
     if (now - w->refused_us < (uint64_t)w->publisher->opts.patience_ms * 1000)
         return false;
-    tc_log(TC_LOG_ERROR, "Redis refused writes for too long", TC_LS("gen", w->id));
+    tc_log(TC_LOG_ERROR, "Redis refused writes for too long", TC_LS("gen", w->id), TC_LTRACE(&w->trace));
     writer_lost(w, TC_EREDIS);
     return true;
 }
@@ -245,6 +252,10 @@ int64_t tc_writer_ttft_ms(const struct tc_writer *w) {
 
 uint64_t tc_writer_pieces(const struct tc_writer *w) {
     return w->pieces;
+}
+
+const char *tc_writer_traceparent(const struct tc_writer *w) {
+    return w->trace.parent;
 }
 
 struct tc_position tc_writer_position(const struct tc_writer *w) {

@@ -19,6 +19,7 @@
 #include "publish/publisher.h"
 #include "publish/tool.h"
 #include "publish/window.h"
+#include "wire/trace.h"
 
 enum writer_state {
     WRITER_OPENING = 0,
@@ -61,6 +62,8 @@ struct tc_writer {
     size_t log_len;
     bool create;                                  /* make the log if there is none … */
     char model[128], channel[TC_CHANNEL_MAX + 1]; /* … with these */
+
+    struct tc_trace trace; /* its parent: to go into `created`, then as found there */
 
     struct tc_redis_sub ctl;
     bool ctl_ready;

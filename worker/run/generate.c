@@ -22,7 +22,7 @@ void generate_stop(struct job_run *run) {
 
 /* The log could not be told (out of memory): others may try. */
 static void give_up(struct job_run *run, int err) {
-    tc_log(TC_LOG_ERROR, "generation given up", TC_LS("gen", run->gen), TC_LERR(err));
+    tc_log(TC_LOG_ERROR, "generation given up", TC_LS("gen", run->gen), TC_LERR(err), TC_LTRACE(&run->trace));
     job_run_end(run, JOB_LEAVE);
 }
 
@@ -43,7 +43,8 @@ static void finish(struct job_run *run, const char *reason, json_t *usage) {
 
 static void fail(struct job_run *run, const char *code, const char *message, bool recoverable, uint64_t retry_ms,
                  json_t *usage) {
-    tc_log(TC_LOG_WARN, "generation failed", TC_LS("gen", run->gen), TC_LS("code", code), TC_LS("message", message));
+    tc_log(TC_LOG_WARN, "generation failed", TC_LS("gen", run->gen), TC_LS("code", code), TC_LS("message", message),
+           TC_LTRACE(&run->trace));
     int rc = tc_writer_error(run->writer, code, tc_str_from(message), recoverable, retry_ms);
     if (rc < 0)
         rc =
@@ -105,7 +106,7 @@ static void on_wait(void *arg, const char *why, uint64_t delay_ms, int retry) {
     struct tc_buf data;
     tc_metrics_add(run->env->metrics, METRIC_UPSTREAM_RETRIES, NULL, NULL, 1);
     tc_log(TC_LOG_WARN, "upstream retry", TC_LS("gen", run->gen), TC_LS("why", why), TC_LI("retry", retry),
-           TC_LI("delay_ms", delay_ms));
+           TC_LI("delay_ms", delay_ms), TC_LTRACE(&run->trace));
     snprintf(text, sizeof(text), "The model server cannot answer now (%.100s); trying again in %.1f s", why,
              (double)delay_ms / 1000);
     json_t *value = json_pack("{s:i, s:I}", "retry", retry, "delay_ms", (json_int_t)delay_ms);
@@ -157,7 +158,7 @@ static void on_end(void *arg, const struct provider_end *end) {
     run->output_tokens = tokens_of(run, end->usage);
     if (end->refused && run->going_on) {
         tc_log(TC_LOG_WARN, "the model server does not go on, asking it anew", TC_LS("gen", run->gen),
-               TC_LS("message", end->message));
+               TC_LS("message", end->message), TC_LTRACE(&run->trace));
         begin_anew(run);
         return;
     }
@@ -184,7 +185,8 @@ static void call_provider(struct job_run *run, struct tc_str prefix) {
         fail(run, "bad_request", "the stored request is not JSON", false, 0, NULL);
         return;
     }
-    int rc = provider_call_start(&run->call, run->env->provider, run->request, prefix, run->gen, &sink, run);
+    int rc =
+        provider_call_start(&run->call, run->env->provider, run->request, prefix, run->gen, &run->trace, &sink, run);
     run->going_on = prefix.n > 0;
     if (rc < 0) {
         run->call = NULL;
@@ -220,7 +222,7 @@ static int say_attempt(struct job_run *run, struct tc_str *prefix) {
     const char *mode = goes_on ? "continue" : "restart";
     tc_log(TC_LOG_INFO, "taken over", TC_LS("gen", run->gen), TC_LS("reason", attempt_reason(run)), TC_LS("mode", mode),
            TC_LS("why", goes_on ? "" : why), TC_LI("kept_bytes", keeps.text.n), TC_LI("deliveries", run->deliveries),
-           TC_LI("attempt", run->tries));
+           TC_LI("attempt", run->tries), TC_LTRACE(&run->trace));
     tc_metrics_add(run->env->metrics, METRIC_TAKEOVERS, mode, NULL, 1);
     *prefix = keeps.text;
     return tc_writer_attempt(run->writer, run->tries, attempt_reason(run), keeps.kept, keeps.kept_count);
@@ -281,5 +283,5 @@ void generate_report(struct job_run *run) {
            TC_LS("provider", provider_kind(run->env->provider)), TC_LS("reason", run->reason), TC_LI("ttft_ms", ttft),
            TC_LI("duration_ms", tc_writer_age_ms(run->writer)), TC_LI("tokens", tokens),
            TC_LF("tokens_per_s", seconds > 0 ? (double)(tokens > 0 ? tokens - 1 : 0) / seconds : 0),
-           TC_LI("attempt", run->tries));
+           TC_LI("attempt", run->tries), TC_LTRACE(&run->trace));
 }

@@ -106,13 +106,15 @@ void job_run_end(struct job_run *run, enum job_outcome outcome) {
 }
 
 static void drop(struct job_run *run, const char *why) {
-    tc_log(TC_LOG_WARN, "job dropped", TC_LS("gen", run->gen), TC_LS("job", run->job), TC_LS("why", why));
+    tc_log(TC_LOG_WARN, "job dropped", TC_LS("gen", run->gen), TC_LS("job", run->job), TC_LS("why", why),
+           TC_LTRACE(&run->trace));
     tc_metrics_add(run->env->metrics, METRIC_JOBS_DROPPED, why, NULL, 1);
     job_run_end(run, JOB_ACK);
 }
 
 static void leave(struct job_run *run, int err) {
-    tc_log(TC_LOG_WARN, "job left to others", TC_LS("gen", run->gen), TC_LS("job", run->job), TC_LERR(err));
+    tc_log(TC_LOG_WARN, "job left to others", TC_LS("gen", run->gen), TC_LS("job", run->job), TC_LERR(err),
+           TC_LTRACE(&run->trace));
     job_run_end(run, JOB_LEAVE);
 }
 
@@ -153,10 +155,21 @@ static void begin(struct job_run *run, struct tc_position last) {
     recall_start(&run->recall, run->env->redis, log, last, (size_t)run->env->opts->max_log_bytes, on_recalled, run);
 }
 
+/* The log was made with the request, a job may have been queued anew by somebody who knew less, or other. */
+static void take_trace(struct job_run *run) {
+    const char *parent = tc_writer_traceparent(run->writer);
+    if (*parent && strcmp(parent, run->trace.parent) != 0)
+        tc_trace_take(&run->trace, tc_str_from(parent), TC_STR(""));
+    tc_log(tc_trace_log_level(&run->trace), "job taken", TC_LS("gen", run->gen), TC_LS("job", run->job),
+           TC_LI("deliveries", run->deliveries), TC_LTRACE(&run->trace));
+}
+
 static void on_open(void *arg, int err, struct tc_position last, bool ended) {
     struct job_run *run = arg;
     if (run->state == JOB_ENDING)
         return;
+    if (err == 0 && run->reopened == 0)
+        take_trace(run);
     if (err == TC_EGONE) {
         drop(run, "log is gone");
     } else if (err < 0) {
@@ -343,9 +356,10 @@ static void on_abandoned(void *arg) {
 }
 
 void job_run_start(struct job_run *run, const struct job_env *env, const char *job, const char *gen,
-                   uint64_t deliveries) {
+                   const struct tc_trace *trace, uint64_t deliveries) {
     static const struct lease_callbacks cbs = {.on_tick = on_tick, .on_abandoned = on_abandoned};
     run->env = env;
+    run->trace = *trace;
     run->deliveries = deliveries;
     run->abandon_ms = -1;
     snprintf(run->job, sizeof(run->job), "%s", job);

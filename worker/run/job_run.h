@@ -22,6 +22,7 @@
 #include "run/options.h"
 #include "run/recall.h"
 #include "tokencast/publish.h"
+#include "wire/trace.h"
 
 struct tc_metrics;
 struct job_run;
@@ -72,9 +73,10 @@ struct job_run {
     char job[TC_POSITION_MAX];
     char gen[TC_ID_MAX + 1];
     char meta[TC_KEY_MAX];
-    uint64_t deliveries; /* how often the job was given to a worker, hand-backs not counted */
-    uint64_t tries;      /* of the generation, this one included; for people */
-    uint64_t reopened;   /* attempts that this run began anew, because Redis lost a part of the log */
+    struct tc_trace trace; /* of the request: the job's; once the log is open, the log's */
+    uint64_t deliveries;   /* how often the job was given to a worker, hand-backs not counted */
+    uint64_t tries;        /* of the generation, this one included; for people */
+    uint64_t reopened;     /* attempts that this run began anew, because Redis lost a part of the log */
     struct lease lease;
     int pending; /* unanswered reads of meta */
     bool lease_closed;
@@ -99,7 +101,7 @@ struct job_run {
 
 /* Takes the job; `run` is calloc'ed by the caller, who frees it in on_gone. */
 void job_run_start(struct job_run *run, const struct job_env *env, const char *job, const char *gen,
-                   uint64_t deliveries);
+                   const struct tc_trace *trace, uint64_t deliveries);
 
 /* Ends the run: the provider is stopped, the writer closed, the job treated as `outcome` says. Idempotent. */
 void job_run_end(struct job_run *run, enum job_outcome outcome);

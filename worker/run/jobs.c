@@ -47,6 +47,13 @@ struct jobs {
     void *close_arg;
 };
 
+/* What an entry of the queue says. */
+struct entry {
+    char job[TC_POSITION_MAX];
+    char gen[TC_ID_MAX + 1];
+    struct tc_trace trace;
+};
+
 /* A claimed job that is being looked at. */
 struct claimed {
     struct jobs *jobs;
@@ -205,16 +212,18 @@ static bool round_reply(struct jobs *j, int err, const redisReply *reply) {
 }
 
 /* Entry i of a stream reply as a job. TC_EINVAL: an entry, but it names no generation. */
-static int read_job(const redisReply *entries, size_t i, char *job, char *gen) {
+static int read_job(const redisReply *entries, size_t i, struct entry *out) {
     struct tc_reply_entry entry;
     int rc = tc_reply_entry(entries, i, &entry);
     if (rc < 0)
         return rc;
-    (void)tc_position_format(entry.position, job);
-    struct tc_str name = tc_reply_field(entries->element[i]->element[1], "gen");
+    (void)tc_position_format(entry.position, out->job);
+    const redisReply *fields = entries->element[i]->element[1];
+    struct tc_str name = tc_reply_field(fields, "gen");
     if (!tc_id_valid(name))
         return TC_EINVAL;
-    snprintf(gen, TC_ID_MAX + 1, "%.*s", (int)name.n, name.p);
+    snprintf(out->gen, sizeof(out->gen), "%.*s", (int)name.n, name.p);
+    tc_trace_take(&out->trace, tc_reply_field(fields, "traceparent"), tc_reply_field(fields, "tracestate"));
     return 0;
 }
 
@@ -224,16 +233,16 @@ static void drop_garbage(struct jobs *j, const char *job) {
     j->cbs.on_garbage(j->arg, job);
 }
 
-static void deliver(struct jobs *j, const char *job, const char *gen, uint64_t deliveries) {
+static void deliver(struct jobs *j, const struct entry *e, uint64_t deliveries) {
     if (j->stopped)
-        jobs_hand_back(j, job, deliveries);
+        jobs_hand_back(j, e->job, deliveries);
     else
-        j->cbs.on_job(j->arg, job, gen, deliveries);
+        j->cbs.on_job(j->arg, e->job, e->gen, &e->trace, deliveries);
 }
 
 static void on_read(void *arg, int err, const redisReply *reply) {
     struct jobs *j = arg;
-    char job[TC_POSITION_MAX], gen[TC_ID_MAX + 1];
+    struct entry e;
     if (!round_reply(j, err, reply))
         return;
     const redisReply *entries = NULL;
@@ -241,11 +250,11 @@ static void on_read(void *arg, int err, const redisReply *reply) {
         reply->element[0]->elements == 2)
         entries = reply->element[0]->element[1];
     for (size_t i = 0; entries && entries->type == REDIS_REPLY_ARRAY && i < entries->elements; i++) {
-        int rc = read_job(entries, i, job, gen);
+        int rc = read_job(entries, i, &e);
         if (rc == 0)
-            deliver(j, job, gen, 1);
+            deliver(j, &e, 1);
         else if (rc == TC_EINVAL)
-            drop_garbage(j, job);
+            drop_garbage(j, e.job);
     }
     next(j);
 }
@@ -253,11 +262,11 @@ static void on_read(void *arg, int err, const redisReply *reply) {
 static void on_entry(void *arg, int err, const redisReply *reply) {
     struct claimed *c = arg;
     struct jobs *j = c->jobs;
-    char job[TC_POSITION_MAX], gen[TC_ID_MAX + 1];
+    struct entry e;
     if (round_reply(j, err, reply)) {
-        int rc = read_job(reply, 0, job, gen);
+        int rc = read_job(reply, 0, &e);
         if (rc == 0)
-            deliver(j, c->job, gen, c->deliveries);
+            deliver(j, &e, c->deliveries);
         else if (rc == TC_EINVAL)
             drop_garbage(j, c->job);
         else

@@ -5,6 +5,7 @@
 
 #include "base/attr.h"
 #include "redis/redis.h"
+#include "wire/trace.h"
 
 #include <stdint.h>
 #include <uv.h>
@@ -19,9 +20,9 @@ struct jobs_options {
 
 struct jobs_callbacks {
     size_t (*free_slots)(void *arg); /* how many jobs may be taken now */
-    /* `deliveries` counts how often the job was given to a worker, this time included: it stands in the queue once
-     * jobs_renew has written it. Strings are valid in the call. */
-    void (*on_job)(void *arg, const char *job, const char *gen, uint64_t deliveries);
+    /* `trace` is what the entry carries. `deliveries` counts how often the job was given to a worker, this time
+     * included: it stands in the queue once jobs_renew has written it. Strings are valid in the call. */
+    void (*on_job)(void *arg, const char *job, const char *gen, const struct tc_trace *trace, uint64_t deliveries);
     void (*on_ready)(void *arg); /* the group exists and jobs are awaited; after every reconnection */
     /* An entry of the queue that names no generation was acknowledged. */
     void (*on_garbage)(void *arg, const char *job);

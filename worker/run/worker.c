@@ -128,7 +128,7 @@ static bool is_running(const struct worker *w, const char *job) {
     return false;
 }
 
-static void on_job(void *arg, const char *job, const char *gen, uint64_t deliveries) {
+static void on_job(void *arg, const char *job, const char *gen, const struct tc_trace *trace, uint64_t deliveries) {
     struct worker *w = arg;
     if (is_running(w, job))
         return; /* our own lease ran out while Redis was away: looked at again when it is idle */
@@ -140,7 +140,7 @@ static void on_job(void *arg, const char *job, const char *gen, uint64_t deliver
     tc_metrics_add(w->env.metrics, METRIC_JOBS_TAKEN, deliveries > 1 ? "claimed" : "new", NULL, 1);
     tc_list_add_tail(&w->runs, &run->node);
     w->busy_slots++;
-    job_run_start(run, &w->env, job, gen, deliveries);
+    job_run_start(run, &w->env, job, gen, trace, deliveries);
 }
 
 static void on_ready(void *arg) {

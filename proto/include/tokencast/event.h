@@ -48,11 +48,13 @@ struct tc_event {
     enum tc_kind kind;       /* delta */
     struct tc_str kind_name; /* delta: set when kind is OTHER; note: its kind */
     uint64_t index;          /* delta, tool_call */
+    bool as_encoded; /* delta, by tc_event_decode(): its bytes hold these fields as tc_event_encode() puts them */
 
     struct tc_str id, name, arguments; /* tool_call */
     bool done, invalid;                /* tool_call */
 
     struct tc_str model, channel, provider; /* created, start */
+    struct tc_str traceparent;              /* created; as it was found, check it before use */
     struct tc_str data;                     /* note: raw MessagePack of any value; n = 0: absent */
 
     uint64_t attempt, try_no; /* attempt; try_no is the wire's `try` */

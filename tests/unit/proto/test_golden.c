@@ -23,6 +23,11 @@ static const struct {
     struct tc_event ev;
 } golden[] = {
     {"created", {.type = TC_EV_CREATED, .model = TC_STR("m"), .channel = TC_STR("room42"), .at = AT}},
+    {"created-traced",
+     {.type = TC_EV_CREATED,
+      .model = TC_STR("m"),
+      .traceparent = TC_STR("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
+      .at = AT}},
     {"created-bare", {.type = TC_EV_CREATED, .at = AT}},
     {"start", {.type = TC_EV_START, .model = TC_STR("m-2026"), .provider = TC_STR("openai"), .at = AT}},
     {"delta", {.type = TC_EV_DELTA, .text = TC_STR(" quick"), .offset = 3, .at = AT}},

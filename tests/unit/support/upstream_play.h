@@ -13,7 +13,7 @@ static inline void start_request(struct world *w, const char *request) {
     assert_non_null(root);
     if (!w->provider)
         assert_int_equal(provider_create(&w->provider, &w->loop, &w->opts), 0);
-    assert_int_equal(provider_call_start(&w->call, w->provider, root, none, "gen_1", &sink, &w->record), 0);
+    assert_int_equal(provider_call_start(&w->call, w->provider, root, none, "gen_1", &w->trace, &sink, &w->record), 0);
     assert_int_equal(w->record.lines.len, 0); /* nothing is told from inside start */
     json_decref(root);
 }

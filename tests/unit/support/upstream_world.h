@@ -17,7 +17,7 @@
 
 #include <cmocka.h>
 
-#define HANG_MS 20000 /* no test takes nearly as long */
+#define HANG_MS 60000 /* no test takes nearly as long */
 
 struct world {
     uv_loop_t loop;
@@ -25,6 +25,7 @@ struct world {
     uint64_t deadline; /* monotonic microseconds */
     struct upstream_server server;
     struct provider_options opts;
+    struct tc_trace trace; /* of every call */
     struct provider *provider;
     struct provider_call *call;
     struct upstream_record record;

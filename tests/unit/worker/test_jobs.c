@@ -26,6 +26,7 @@ struct taker {
     size_t slots;
     size_t taken;
     char job[4][64], gen[4][80];
+    struct tc_trace trace[4];
     uint64_t deliveries[4];
     size_t garbage;
 };
@@ -35,11 +36,12 @@ static size_t free_slots(void *arg) {
     return t->slots;
 }
 
-static void on_job(void *arg, const char *job, const char *gen, uint64_t deliveries) {
+static void on_job(void *arg, const char *job, const char *gen, const struct tc_trace *trace, uint64_t deliveries) {
     struct taker *t = arg;
     assert_true(t->taken < 4 && t->slots > 0);
     snprintf(t->job[t->taken], sizeof(t->job[0]), "%s", job);
     snprintf(t->gen[t->taken], sizeof(t->gen[0]), "%s", gen);
+    t->trace[t->taken] = *trace;
     t->deliveries[t->taken++] = deliveries;
     t->slots--;
 }
@@ -133,6 +135,38 @@ static void jobs_queued_before_the_first_worker_are_taken(void **state) {
     publish_rig_until_true(&rig, has_two, &t);
     assert_string_equal(t.gen[1], "gen_late");
     taker_stop(&t);
+}
+
+#define PARENT "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+static void jobs_carry_their_trace_and_take_none_that_is_malformed(void **state) {
+    struct taker t;
+    (void)state;
+    publish_rig_do(&rig, "XADD tc:jobs * gen gen_1 traceparent " PARENT " tracestate a=1");
+    publish_rig_do(&rig, "XADD tc:jobs * gen gen_2 traceparent %b tracestate a=1", "00-\r\nX: y", (size_t)9);
+    taker_start(&t, "w1", 4);
+    publish_rig_until_true(&rig, has_two, &t);
+    assert_string_equal(t.trace[0].parent, PARENT);
+    assert_string_equal(t.trace[0].state, "a=1");
+    assert_string_equal(t.gen[1], "gen_2");
+    assert_string_equal(t.trace[1].parent, "");
+    assert_string_equal(t.trace[1].state, "");
+    taker_stop(&t);
+}
+
+static void jobs_claimed_carry_their_trace(void **state) {
+    struct taker dead, heir;
+    (void)state;
+    publish_rig_do(&rig, "XADD tc:jobs * gen gen_1 traceparent " PARENT " tracestate a=1");
+    taker_start(&dead, "w1", 1);
+    publish_rig_until_true(&rig, has_one, &dead);
+    taker_start(&heir, "w2", 1);
+    publish_rig_until_true(&rig, has_one, &heir);
+    assert_int_equal(heir.deliveries[0], 2);
+    assert_string_equal(heir.trace[0].parent, PARENT);
+    assert_string_equal(heir.trace[0].state, "a=1");
+    taker_stop(&dead);
+    taker_stop(&heir);
 }
 
 static void jobs_acknowledged_leaves_the_queue(void **state) {
@@ -363,6 +397,8 @@ int main(void) {
         T(jobs_queued_before_the_first_worker_are_taken),
         T(jobs_acknowledged_leaves_the_queue),
         T(jobs_without_a_free_slot_waits_for_kick),
+        T(jobs_carry_their_trace_and_take_none_that_is_malformed),
+        T(jobs_claimed_carry_their_trace),
         T(jobs_of_a_silent_worker_are_claimed_and_counted),
         T(jobs_renewed_are_not_claimed),
         T(jobs_handed_back_are_taken_at_once_and_not_counted),

@@ -36,6 +36,28 @@ static void request_carries_body_key_and_route(void **state) {
     unlink(path);
 }
 
+#define PARENT "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+static void request_of_a_trace_carries_it(void **state) {
+    static const struct upstream_step *const scripts[] = {good};
+    struct world *w = *state;
+
+    tc_trace_take(&w->trace, TC_STR(PARENT), TC_STR("vendor=a b,other=c"));
+    serve_one(w, scripts);
+    expect_text(w, "Hi");
+    assert_non_null(strstr(w->server.request.data, "\r\ntraceparent: " PARENT "\r\n"));
+    assert_non_null(strstr(w->server.request.data, "\r\ntracestate: vendor=a b,other=c\r\n"));
+}
+
+static void request_without_a_trace_names_none(void **state) {
+    static const struct upstream_step *const scripts[] = {good};
+    struct world *w = *state;
+
+    serve_one(w, scripts);
+    expect_text(w, "Hi");
+    assert_null(strstr(w->server.request.data, "trace"));
+}
+
 static void unreadable_key_ends_the_call(void **state) {
     static const struct upstream_step *const scripts[] = {good};
     struct world *w = *state;
@@ -88,9 +110,11 @@ static void request_that_cannot_be_sent_is_refused_at_once(void **state) {
     struct provider_call *call;
 
     assert_int_equal(provider_create(&w->provider, &w->loop, &w->opts), 0);
-    assert_int_equal(provider_call_start(&call, w->provider, root, TC_STR(""), "g", &sink, &w->record), TC_EINVAL);
+    assert_int_equal(provider_call_start(&call, w->provider, root, TC_STR(""), "g", &w->trace, &sink, &w->record),
+                     TC_EINVAL);
     json_object_set_new(root, "prompt", json_string("x"));
-    assert_int_equal(provider_call_start(&call, w->provider, root, TC_STR("half"), "g", &sink, &w->record), TC_EINVAL);
+    assert_int_equal(provider_call_start(&call, w->provider, root, TC_STR("half"), "g", &w->trace, &sink, &w->record),
+                     TC_EINVAL);
     json_decref(root);
 }
 
@@ -244,6 +268,8 @@ int main(void) {
     quiet_environment();
     const struct CMUnitTest tests[] = {
         TEST(request_carries_body_key_and_route),
+        TEST(request_of_a_trace_carries_it),
+        TEST(request_without_a_trace_names_none),
         TEST(unreadable_key_ends_the_call),
         TEST(key_with_a_line_break_is_never_sent),
         TEST(anthropic_speaks_its_own_dialect),

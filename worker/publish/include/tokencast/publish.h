@@ -72,6 +72,12 @@ TC_MUST_USE int tc_writer_open(struct tc_writer **out, struct tc_publisher *p, c
                                const char *model, const char *channel, const struct tc_writer_callbacks *cbs,
                                void *arg);
 
+/* The trace that the generation belongs to (W3C Trace Context), for a log that `create` makes: before this turn of the
+ * loop ends, else TC_ESTATE. TC_EINVAL: not a traceparent; the log is made without. A log that exists keeps its own. */
+TC_MUST_USE int tc_writer_set_traceparent(struct tc_writer *w, const char *traceparent);
+/* What the log carries, to be sent on to model servers; "" if nothing. From on_open until close. */
+const char *tc_writer_traceparent(const struct tc_writer *w);
+
 /* Each copies what it is given. TC_ESTATE before on_open, after finish or after on_lost; TC_ETOOLARGE past
  * max_log_bytes; TC_EINVAL for text that is not whole UTF-8 characters. TC_ENOMEM: what was said may be counted and is
  * not kept, so that nothing right can follow: close the writer, and another attempt goes on. */
