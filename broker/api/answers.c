@@ -1,12 +1,18 @@
 /* Answers that several handlers give. */
 #include "api/api.h"
+#include "base/clock.h"
+#include "dialect/dialect.h"
+#include "feed/hub.h"
 #include "wire/json.h"
 
 #include <stdlib.h>
 
+#define SHUTTING_DOWN "This broker is shutting down."
+#define AWAY_RETRY_MS 2000 /* jittered: Redis may be back then */
+
 const char *api_closed(const struct api *a, struct tc_str key) {
     if (a->hub->draining)
-        return "This broker is shutting down.";
+        return SHUTTING_DOWN;
     if (a->hub->full)
         return "This broker has no memory to spare.";
     return key.n > 0 && !tc_redis_reaches(a->redis, key) ? "Redis cannot be reached; nothing was begun." : NULL;
@@ -20,6 +26,25 @@ void api_unavailable(struct api *a, struct http_conn *conn, const char *detail) 
     tc_json_string(&body, tc_str_from(detail));
     tc_buf_putc(&body, '}');
     http_reply(conn, 503, "application/problem+json", "Retry-After: 1\r\n", tc_buf_str(&body));
+    tc_buf_fini(&body);
+}
+
+void api_come_back(struct api *a, struct http_conn *conn, const struct dialect *dialect, const char *detail) {
+    bool draining = a->hub->draining;
+    struct tc_buf body = {0};
+    struct dialect_control bye = {.type = "bye"};
+    bye.json = draining ? TC_STR("{\"type\":\"bye\",\"reason\":\"drain\"}")
+                        : TC_STR("{\"type\":\"bye\",\"reason\":\"unavailable\"}");
+    bye.retry_ms = (unsigned)tc_jitter(draining ? a->hub->drain.retry_ms : AWAY_RETRY_MS, 50);
+    if (!dialect->append_only) /* that has no word for it, and an empty body would look complete */
+        dialect->control(&body, &bye);
+    if (body.len == 0 || !tc_buf_ok(&body)) {
+        api_unavailable(a, conn, detail);
+    } else {
+        http_reply(conn, 200, dialect->content_type, "Cache-Control: no-store\r\n", tc_buf_str(&body));
+        a->hub->stats.byes_drain += draining;
+        a->hub->stats.byes_unavailable += !draining;
+    }
     tc_buf_fini(&body);
 }
 

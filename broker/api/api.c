@@ -10,22 +10,28 @@
 static void on_secret(void *arg, int err, const redisReply *reply) {
     struct api *a = arg;
     struct tc_str s = err == 0 ? tc_reply_str(reply) : (struct tc_str){NULL, 0};
-    if (reply != NULL && reply->type == REDIS_REPLY_STRING && s.n == sizeof a->secret)
-        api_set_secret(a, (const unsigned char *)s.p, s.n);
+    if (reply == NULL || reply->type != REDIS_REPLY_STRING || s.n != sizeof a->secret)
+        return;
+    memcpy(a->secret, s.p, s.n);
+    a->has_secret = true;
 }
 
-/* All brokers must make the same id of the same Idempotency-Key: the first of them leaves a secret in Redis. */
+/* All brokers must make the same id of the same Idempotency-Key: the first of them leaves a secret in Redis. A Redis
+ * that has come back without it is offered the one in use, and what is there counts: a broker that starts later would
+ * otherwise make another one, and those that run would go on with theirs. */
 static void ask_secret(void *arg) {
     struct api *a = arg;
-    if (a->has_secret)
+    if (a->secret_given)
         return;
-    unsigned char fresh[sizeof a->secret];
+    unsigned char offer[sizeof a->secret];
     char key[TC_KEY_MAX];
-    struct tc_str route = {key, tc_key_secret(key, a->opts.prefix)};
-    tc_random(fresh, sizeof fresh);
-    if (tc_redis_command(a->redis, route, NULL, NULL, "SET %s %b NX", key, fresh, sizeof fresh) == 0 &&
-        tc_redis_command(a->redis, route, on_secret, a, "GET %s", key) != 0)
-        return; /* the link went down between the two: the next change asks again */
+    tc_key_secret(key, a->opts.prefix);
+    if (a->has_secret)
+        memcpy(offer, a->secret, sizeof offer);
+    else
+        tc_random(offer, sizeof offer);
+    if (tc_redis_agree(a->redis, on_secret, a, key, offer, sizeof offer) != 0)
+        return; /* not asked: the link is down again, and the next change asks */
 }
 
 void api_init(struct api *a, uv_loop_t *loop, struct hub *hub, const struct cors *cors,
@@ -37,7 +43,7 @@ void api_init(struct api *a, uv_loop_t *loop, struct hub *hub, const struct cors
 
 void api_set_secret(struct api *a, const unsigned char *secret, size_t n) {
     memcpy(a->secret, secret, n < sizeof a->secret ? n : sizeof a->secret);
-    a->has_secret = true;
+    a->has_secret = a->secret_given = true;
 }
 
 void api_fini(struct api *a) {

@@ -210,8 +210,10 @@ void api_channel_events(struct api *a, struct http_conn *conn, const struct http
     }
     if (bad)
         http_problem(conn, 400, "bad-parameter", "Bad parameter", why);
-    else if (closed != NULL)
+    else if (closed != NULL && a->hub->full && !a->hub->draining) /* another broker may have room: proxies ask it */
         api_unavailable(a, conn, closed);
+    else if (closed != NULL)
+        api_come_back(a, conn, p->key.dialect, closed);
     else
         start_stream(a, conn, p, p->has_after ? after : NULL, channel);
 out:

@@ -68,6 +68,14 @@ err_no_memory:
     http_problem(conn, 503, "no-memory", "Out of memory", "The broker has no memory for this stream.");
 }
 
+/* A poll has a status to go by. */
+static void put_off(struct api *a, struct http_conn *conn, const struct params *p, const char *detail) {
+    if (p->wait_ms < 0)
+        api_come_back(a, conn, p->key.dialect, detail);
+    else
+        api_unavailable(a, conn, detail);
+}
+
 static void on_settled(struct join *j, struct http_conn *conn, struct feed *f, int err) {
     struct watch_op *op = TC_CONTAINER_OF(j, struct watch_op, join);
     const struct params *p = &op->params;
@@ -75,10 +83,10 @@ static void on_settled(struct join *j, struct http_conn *conn, struct feed *f, i
         api_not_found(conn, f->id);
     else if (err == TC_EGONE)
         api_gone(conn, f->id);
-    else if (err == 0 && op->api->hub->draining)
-        api_unavailable(op->api, conn, "This broker is shutting down.");
+    else if (op->api->hub->draining)
+        put_off(op->api, conn, p, api_closed(op->api, (struct tc_str){NULL, 0}));
     else if (err != 0)
-        api_unavailable(op->api, conn, "The generation could not be looked up in time.");
+        put_off(op->api, conn, p, "The generation could not be looked up in time.");
     else if (f->ended && (p->after_now || (p->has_after && tc_position_cmp(p->after, f->last) == 0)))
         http_reply(conn, 204, NULL, NULL, (struct tc_str){NULL, 0}); /* stops EventSource */
     else if (p->wait_ms >= 0)
@@ -113,7 +121,9 @@ void api_events(struct api *a, struct http_conn *conn, const struct http_request
         return;
     }
     const char *closed = api_closed(a, (struct tc_str){NULL, 0}); /* Redis is waited for */
-    if (closed != NULL)
+    if (a->hub->draining)
+        put_off(a, conn, &params, closed);
+    else if (closed != NULL)
         api_unavailable(a, conn, closed);
     else
         api_watch(a, conn, &params, id);

@@ -36,51 +36,49 @@ enum feed_status {
 };
 
 struct feed {
-    UT_hash_handle hh;
+    /* What each event touches: with a thousand generations it is cold each time, so it lies together. */
+    struct tc_redis_sub bell;
     struct hub *hub;
-    char id[TC_ID_MAX + 1];
-    char log_key[TC_KEY_MAX], meta_key[TC_KEY_MAX];
+    struct tc_position last; /* newest event */
+    uint64_t quiet_ms;       /* loop time of the last sign of life: an event, or a look at the log */
+    uint64_t event_ms;       /* loop time of the newest event, or of settling */
     enum feed_state state;
-    int err; /* FAILED */
-
+    enum feed_status told;                  /* to the readers at the head */
+    bool started, ended, cancelled, failed; /* from the log's start and done */
+    bool stalled;                           /* no worker is known to live (liveness.c) */
+    bool reading, again;                    /* a log read is under way; something came meanwhile */
+    bool closing;
     struct history history;
     struct fan fan;
-    struct tc_position last;                /* newest event */
-    bool started, ended, cancelled, failed; /* from the log's start and done */
+    struct tc_list waits;     /* struct feed_wait */
+    struct tc_list listeners; /* struct feed_listener */
+
+    UT_hash_handle hh;
+    char id[TC_ID_MAX + 1];
+    char log_key[TC_KEY_MAX], meta_key[TC_KEY_MAX];
+    int err; /* FAILED */
     char model[128], channel[TC_CHANNEL_MAX + 1], job[48];
     struct queue_wait queued; /* LOADING: for a look at the queue */
     bool abandonable;         /* on_abandon is cancel: viewers are reported */
-    uint64_t viewed_ms;       /* loop time of the last report; 0 = none */
-    uint64_t room_ms;         /* loop time when a channel with subscribers last had it as a member; 0 = never */
-
-    struct tc_redis_sub bell;
-    bool reading, again;       /* a log read is under way; something came meanwhile */
-    struct tc_position oldest; /* LOADING: how far back it has come */
+    bool restated;            /* a status was told to readers at the head at least once */
     bool has_meta;
-    struct tc_redis_inquiry absence; /* LOADING found nothing: may that be believed? */
-    uint64_t quiet_ms;               /* loop time of the last sign of life: an event, or a look at the log */
-    uint64_t event_ms;               /* loop time of the newest event, or of settling */
-    uint64_t read_ms;                /* loop time at which the read under way began */
-    uint64_t looked_ms;              /* a complete read of the log began then */
-
-    uint64_t behind_ms; /* loop time since which the log has ended before `last`; 0 = it does not */
-
-    enum feed_status told; /* to the readers at the head */
-    bool restated;         /* a status was told to them at least once */
-    bool stalled;          /* no worker is known to live (liveness.c, as the next four) */
-    bool looking;
+    bool looking; /* liveness.c, as the next three */
     uint64_t next_look_ms;
     uint64_t expires_ms,
-        renewed_ms;        /* loop times: when the log will expire, and when that was last put off; 0 = unknown */
-    struct vanish *vanish; /* finding out why the log is gone; NULL = it is not */
+        renewed_ms;            /* loop times: when the log will expire, and when that was last put off; 0 = unknown */
+    uint64_t viewed_ms;        /* loop time of the last report; 0 = none */
+    uint64_t room_ms;          /* loop time when a channel with subscribers last had it as a member; 0 = never */
+    struct tc_position oldest; /* LOADING: how far back it has come */
+    struct tc_redis_inquiry absence;      /* LOADING found nothing: may that be believed? */
+    uint64_t epoch;                       /* of Redis, when the log was last read in it; 0 = not known */
+    uint64_t read_ms;                     /* loop time at which the read under way began */
+    uint64_t looked_ms;                   /* a complete read of the log began then */
+    uint64_t behind_ms;                   /* loop time since which the log has ended before `last`; 0 = it does not */
+    struct vanish *vanish;                /* finding out why the log is gone; NULL = it is not */
     const char *gone_code, *gone_message; /* why it is gone; static; NULL = it is not */
-
-    struct tc_list waits;     /* struct feed_wait */
-    struct tc_list listeners; /* struct feed_listener */
-    unsigned refs;            /* users other than subscribers that are live */
-    unsigned calls;           /* Redis commands in flight that point here */
-    uint64_t idle_ms;         /* loop time since which nobody uses it; 0 = somebody does */
-    bool closing;
+    unsigned refs;                        /* users other than subscribers that are live */
+    unsigned calls;                       /* Redis commands in flight that point here */
+    uint64_t idle_ms;                     /* loop time since which nobody uses it; 0 = somebody does */
 };
 
 /* The feed of a generation, made if need be, with a reference. TC_EFULL, TC_ENOMEM. */

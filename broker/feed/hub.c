@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "feed/channel.h"
+#include "feed/epoch.h"
 #include "feed/eviction.h"
 #include "feed/feed.h"
 #include "feed/queue.h"
@@ -90,6 +91,7 @@ static void on_redis_down(void *arg, int err) {
     h->away = true;
 }
 
+    epoch_sweep(h);
 /* In a Cluster one feed's server may be back while another's is away. */
 static void on_redis_change(void *arg) {
     struct hub *h = arg;
@@ -109,6 +111,7 @@ int hub_init(struct hub *h, uv_loop_t *loop, struct tc_redis *redis, const struc
         return TC_ENOMEM;
     h->check.data = h->idle.data = h->sweep.data = h;
     h->handles = 3;
+    epoch_look(h); /* answered before what the feeds ask for */
     uv_check_start(&h->check, on_check);
     uint64_t every = hub_quiet_ms(h);
     uv_timer_start(&h->sweep, on_sweep, every, every);

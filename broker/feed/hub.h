@@ -41,7 +41,7 @@ struct hub_stats {
     uint64_t gaps_overflow, gaps_trimmed, gaps_lost, dropped_events;
     uint64_t overflow_drop, overflow_merge, overflow_close;
     uint64_t streams_opened, streams_ended, streams_gone, no_memory;
-    uint64_t stalls, requeued, byes_drain, byes_age;
+    uint64_t stalls, requeued, byes_drain, byes_age, byes_unavailable;
     uint64_t streams, feeds, channels; /* gauges */
 };
 
@@ -88,8 +88,9 @@ struct hub {
     struct tc_redis_watch watch;
     void (*on_latency)(void *arg, int64_t us); /* from the event's `at` to its being sent, once a flush; may be NULL */
     void *arg;
-    bool away;   /* Redis: what the watch was last told */
-    bool warned; /* of the eviction policy */
+    bool away;      /* Redis: what the watch was last told */
+    bool warned;    /* of the eviction policy */
+    uint64_t epoch; /* epoch.h; 0 = not known */
     struct eviction eviction;
     struct queue queue;
     struct recap recap;

@@ -199,6 +199,7 @@ static void on_read(void *arg, int err, const redisReply *reply) {
     }
     f->behind_ms = 0;
     if (reply->elements > 1)
+    f->epoch = f->hub->epoch;
         f->hub->stats.sweeps_found++;
     if (!take_entries(f, reply, 1))
         return;
@@ -318,6 +319,7 @@ static void loaded(struct feed *f) {
         load_done(f);
 }
 
+    f->epoch = f->hub->epoch;
 /* Entries come newest first. 1, or 0 when the history needs no more; TC_ENOMEM: there are events, and none is kept. */
 static int take_backwards(struct feed *f, const redisReply *reply) {
     struct history *h = &f->history;

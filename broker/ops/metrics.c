@@ -182,6 +182,7 @@ static void collect_hub(struct tc_metrics *m, const struct hub_stats *s) {
 
 static void collect_weight(struct tc_metrics *m, const struct hub *hub) {
     struct hub_weight w;
+    set(m, BYES, "unavailable", s->byes_unavailable);
     hub_weigh(hub, &w);
     set(m, MEMORY, "segments", w.segment_bytes);
     set(m, MEMORY, "histories", w.history_bytes);

@@ -565,7 +565,7 @@ class Stream {
   #attempt = null; // what stop() and restart() abort: the connection at hand, or the wait for the next
   #failures = 0;
   #retryMs;
-  #farewell = false; // the broker said bye: what follows is no failure
+  #farewell = false; // the broker sent us away: what follows is no failure
 
   constructor(url, opts, owner) {
     this.#url = url;
@@ -604,8 +604,9 @@ class Stream {
     this.#attempt?.abort();
   }
 
-  farewell() {
-    this.#farewell = true;
+  /** What follows is no failure, unless the broker could not serve. */
+  farewell({ reason }) {
+    this.#farewell = reason !== "unavailable";
   }
 
   /** Something new came: the way is good, the next failure is a first one. */
@@ -813,7 +814,7 @@ export class Generation extends Emitter {
   #take(event) {
     if (event.type === "open") this.#opened(event);
     else if (event.type === "status") this.#setLive(event.state);
-    else if (event.type === "bye") this.#stream.farewell();
+    else if (event.type === "bye") this.#stream.farewell(event);
     else if (event.type === "gap") return this.#gap(event);
     else return this.#apply(event);
     this.emit("event", event);
@@ -1037,7 +1038,7 @@ export class Channel extends Emitter {
 
   #receive(event, id) {
     this.#setState("open");
-    if (event.type === "bye") this.#stream.farewell();
+    if (event.type === "bye") this.#stream.farewell(event);
     if (event.type === "open" && this.#fromNow && event.position) this.#advance(event.position);
     const generation = event.generation ? this.#generation(event.generation) : null;
     if (generation) this.#take(generation, event);

@@ -263,6 +263,12 @@ int tc_redis_command(struct tc_redis *r, struct tc_str key, tc_redis_reply_cb cb
     return send_formatted(n, cb, arg, bytes, len);
 }
 
+int tc_redis_agree(struct tc_redis *r, tc_redis_reply_cb cb, void *arg, const char *key, const void *offer, size_t n) {
+    struct tc_str route = tc_str_from(key);
+    int rc = tc_redis_command(r, route, NULL, NULL, "SET %s %b NX", key, offer, n);
+    return rc == 0 ? tc_redis_command(r, route, cb, arg, "GET %s", key) : rc;
+}
+
 int tc_redis_publish(struct tc_redis *r, struct tc_str route, const char *channel, struct tc_str payload) {
     const char *argv[] = {r->cluster ? "SPUBLISH" : "PUBLISH", channel, payload.p ? payload.p : ""};
     const size_t len[] = {strlen(argv[0]), strlen(channel), payload.n};

@@ -93,6 +93,11 @@ TC_MUST_USE int tc_redis_command_argv(struct tc_redis *r, struct tc_str key, tc_
 TC_MUST_USE int tc_redis_command(struct tc_redis *r, struct tc_str key, tc_redis_reply_cb cb, void *arg,
                                  const char *format, ...);
 
+/* All who offer bytes for a key agree on those of the first: SET NX, then GET, whose reply cb gets. Errors as above;
+ * after one the offer may have been sent, which does no harm: it is made again with the next. */
+TC_MUST_USE int tc_redis_agree(struct tc_redis *r, tc_redis_reply_cb cb, void *arg, const char *key, const void *offer,
+                               size_t n);
+
 /* PUBLISH, in a Cluster SPUBLISH; nobody is told what comes of it. `route` is a key with the channel's {tag}, among
  * whose commands it keeps its place. */
 TC_MUST_USE int tc_redis_publish(struct tc_redis *r, struct tc_str route, const char *channel, struct tc_str payload);

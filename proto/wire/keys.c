@@ -65,3 +65,7 @@ size_t tc_key_channel(char *out, const char *prefix, const char *channel, bool b
 size_t tc_key_secret(char *out, const char *prefix) {
     return finish(snprintf(out, TC_KEY_MAX, "%ssecret", prefix));
 }
+
+size_t tc_key_epoch(char *out, const char *prefix) {
+    return finish(snprintf(out, TC_KEY_MAX, "%sepoch", prefix));
+}

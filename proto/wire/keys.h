@@ -31,5 +31,7 @@ size_t tc_key_jobs(char *out, const char *prefix, const char *queue);
 size_t tc_key_channel(char *out, const char *prefix, const char *channel, bool bell);
 /* `tc:secret`: the brokers' common key for ids from Idempotency-Key. */
 size_t tc_key_secret(char *out, const char *prefix);
+/* `tc:epoch`: random bytes that tell the data in Redis from what was in it before it was lost. */
+size_t tc_key_epoch(char *out, const char *prefix);
 
 #endif

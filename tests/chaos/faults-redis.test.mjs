@@ -114,6 +114,24 @@ describe("redis", { concurrency: 3 }, () => {
     await assertRun(redis, broker, { ...(await begin(w, broker, "", { model: "plain" })), text: "Hi" });
   });
 
+  fault("fault_2_another_broker_is_first_at_the_empty_redis", async (w) => {
+    const redis = await w.redis();
+    const late = await w.broker(redis);
+    await w.worker(redis);
+    const lost = await begin(w, late, TEXT);
+    await lost.reader.until(said(10), "text");
+    w.pause(late);
+    await redis.stop("SIGKILL");
+    await redis.again();
+    await w.broker(redis);
+    w.resume(late);
+    assertHonestEnd(await lost.reader.end(), ["redis_emptied"]);
+    const deleted = await begin(w, late, TEXT);
+    await deleted.reader.until(said(10), "text");
+    await redis.call("DEL", `tc:{${deleted.id}}:log`, `tc:{${deleted.id}}:meta`);
+    assertHonestEnd(await deleted.reader.end(), ["log_deleted"]);
+  });
+
   // ---- failover
 
   /** A master, a replica that can be kept behind, and the address that leads to whichever is in charge. */
@@ -283,7 +301,6 @@ describe("redis", { concurrency: 3 }, () => {
       const worker = await w.worker(redis);
       const warned = () => logLines(broker).some(({ level, msg }) => level === "warn" && msg.includes("evicts"));
       if (how === "evicted") await until(warned, "a warning of a policy that evicts");
-      await redis.call("SET", "tc:secret", "x".repeat(32)); // without a time to live: not all is gone
       const run = await begin(w, broker, TEXT);
       const other = await begin(w, broker, TEXT);
       await run.reader.until(said(20), "text");

@@ -307,6 +307,15 @@ test("watch_bye_reconnects_without_error", soon, async () => {
   assert.deepEqual(waiting, { error: null, delayMs: 7 });
 });
 
+test("watch_bye_of_a_broker_that_cannot_serve_is_a_failure", soon, async () => {
+  const details = [];
+  const bye = 'event: bye\nretry: 7\ndata: {"type":"bye","reason":"unavailable"}\n\n';
+  const script = scripted(stream(bye), stream(open, delta("a", 0, "5-3"), done("5-4")));
+  const { gen } = await run(script, { onState: (state, detail) => details.push([state, detail]) });
+  assert.equal(gen.text, "a");
+  assert.match(details.find(([state]) => state === "reconnecting")[1].error.message, /ended early/);
+});
+
 test("watch_gap_overflow_filled_in_order_while_later_deltas_held", soon, async () => {
   let release;
   const wait = new Promise((resolved) => (release = resolved));

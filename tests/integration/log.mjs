@@ -15,6 +15,14 @@ export class Log {
     this.offset = 0;
   }
 
+  /** One that exists and has begun, as attempt 1. */
+  static async begun(redis, id) {
+    const log = new Log(redis, id);
+    await log.create();
+    await log.start("1-2");
+    return log;
+  }
+
   /** `bell: false` does not announce it. */
   async add(position, fields, { bell = true } = {}) {
     const e = Buffer.isBuffer(fields) ? fields : pack(fields);

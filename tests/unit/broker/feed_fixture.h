@@ -13,7 +13,7 @@
 
 #include <cmocka.h>
 
-#define FEED_LEASE_MS 600
+#define FEED_LEASE_MS 2000
 
 struct party { /* a broker */
     struct tc_redis *redis;

@@ -28,6 +28,8 @@ static void keys_are_as_the_protocol_says(void **state) {
     assert_string_equal(k, "tc:chan:{room42}:bell");
     tc_key_secret(k, "tc:");
     assert_string_equal(k, "tc:secret");
+    tc_key_epoch(k, "tc:");
+    assert_string_equal(k, "tc:epoch");
 }
 
 static void keys_of_the_longest_names_fit(void **state) {
