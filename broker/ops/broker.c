@@ -91,6 +91,7 @@ static void answer_scrape(struct scrape *s) {
 }
 
 static void visit(struct task *t, struct loop *l) {
+    metrics_say_build(s->sum);
     struct scrape *s = (struct scrape *)(void *)t;
     if (s->next > s->broker->started) { /* back on the main loop */
         answer_scrape(s);

@@ -49,6 +49,8 @@ enum {
     REDIS_LOSSES,
     REDIS_COMMANDS,
     REDIS_TIMEOUTS,
+    LOOPS,
+    BUILD,
     METRICS
 };
 
@@ -137,10 +139,16 @@ static const struct tc_metric_desc table[METRICS] = {
     [REDIS_TIMEOUTS] = {.name = P "redis_timeouts_total",
                         .type = TC_COUNTER,
                         .help = "Links given up because Redis did not answer"},
+    [LOOPS] = {.name = P "loops", .type = TC_GAUGE, .help = "Event loops that serve"},
+    [BUILD] = {.name = P "build_info", .type = TC_GAUGE, .help = "Always 1", .label = "version"},
 };
 
 struct tc_metrics *metrics_create(void) {
     return tc_metrics_create(table, METRICS);
+}
+
+void metrics_say_build(struct tc_metrics *sum) {
+    tc_metrics_set(sum, BUILD, TC_VERSION, NULL, 1);
 }
 
 void metrics_latency(struct tc_metrics *m, int64_t us) {
@@ -174,6 +182,7 @@ static void collect_hub(struct tc_metrics *m, const struct hub_stats *s) {
     set(m, NO_MEMORY, NULL, s->no_memory);
     set(m, BYES, "drain", s->byes_drain);
     set(m, BYES, "age", s->byes_age);
+    set(m, BYES, "unavailable", s->byes_unavailable);
     set(m, STALLS, NULL, s->stalls);
     set(m, REQUEUED, NULL, s->requeued);
     set(m, FEEDS, NULL, s->feeds);
@@ -182,7 +191,6 @@ static void collect_hub(struct tc_metrics *m, const struct hub_stats *s) {
 
 static void collect_weight(struct tc_metrics *m, const struct hub *hub) {
     struct hub_weight w;
-    set(m, BYES, "unavailable", s->byes_unavailable);
     hub_weigh(hub, &w);
     set(m, MEMORY, "segments", w.segment_bytes);
     set(m, MEMORY, "histories", w.history_bytes);
@@ -218,4 +226,5 @@ void metrics_collect(struct tc_metrics *m, const struct hub *hub, const struct h
     set(m, REDIS_LOSSES, NULL, r->losses);
     set(m, REDIS_COMMANDS, NULL, r->commands);
     set(m, REDIS_TIMEOUTS, NULL, r->timeouts);
+    set(m, LOOPS, NULL, 1);
 }

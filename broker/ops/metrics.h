@@ -14,4 +14,7 @@ void metrics_latency(struct tc_metrics *m, int64_t us);
 void metrics_collect(struct tc_metrics *m, const struct hub *hub, const struct http_stats *http, const struct api *api,
                      const struct tc_redis *redis);
 
+/* Of the whole program: set in the sum, since the gauges of loops add up. */
+void metrics_say_build(struct tc_metrics *sum);
+
 #endif

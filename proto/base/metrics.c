@@ -77,19 +77,35 @@ struct tc_metrics *tc_metrics_create(const struct tc_metric_desc *descs, size_t 
     return m;
 }
 
+static void free_series(struct family *f) {
+    struct series *s = f->first, *next;
+    for (; s != NULL; s = next) {
+        next = s->next;
+        free(s->cell.bucket);
+        free(s);
+    }
+    f->first = f->last = NULL;
+    f->count = 0;
+}
+
 void tc_metrics_destroy(struct tc_metrics *m) {
     if (m == NULL)
         return;
     for (size_t i = 0; i < m->n; i++) {
-        struct series *s = m->families[i].first, *next;
-        for (; s != NULL; s = next) {
-            next = s->next;
-            free(s->cell.bucket);
-            free(s);
-        }
+        free_series(&m->families[i]);
         free(m->families[i].other.cell.bucket);
     }
     free(m);
+}
+
+void tc_metrics_clear(struct tc_metrics *m, size_t id) {
+    struct family *f = &m->families[id];
+    free_series(f);
+    f->other_used = false;
+    f->other.cell.value = 0;
+    f->other.cell.count = 0;
+    if (f->other.cell.bucket != NULL)
+        memset(f->other.cell.bucket, 0, (bounds(&m->descs[id]) + 1) * sizeof(*f->other.cell.bucket));
 }
 
 static bool is_series(const struct series *s, struct tc_str label, struct tc_str label2) {
@@ -117,13 +133,17 @@ static struct series *series_create(struct family *f, const struct tc_metric_des
 struct tc_cell *tc_metrics_cell(struct tc_metrics *m, size_t id, const char *label, const char *label2) {
     struct family *f = &m->families[id];
     const struct tc_metric_desc *d = &m->descs[id];
-    struct tc_str a = cut_label(d->label ? label : NULL), b = cut_label(d->label2 ? label2 : NULL);
+    if (d->label == NULL) { /* its one series is the shared one */
+        f->other_used = true;
+        return &f->other.cell;
+    }
+    struct tc_str a = cut_label(label), b = cut_label(d->label2 ? label2 : NULL);
     struct series *s;
     for (s = f->first; s != NULL; s = s->next)
         if (is_series(s, a, b))
             return &s->cell;
-    /* A series that is truly called "other", and the one of a metric without labels, is the shared one. */
-    s = is_series(&f->other, a, b) ? NULL : series_create(f, d, d->label ? label : NULL, d->label2 ? label2 : NULL);
+    /* A series that is truly called "other" is the shared one. */
+    s = is_series(&f->other, a, b) ? NULL : series_create(f, d, label, d->label2 ? label2 : NULL);
     if (s != NULL)
         return &s->cell;
     f->other_used = true;

@@ -41,6 +41,10 @@ void tc_metrics_add(struct tc_metrics *m, size_t id, const char *label, const ch
 void tc_metrics_set(struct tc_metrics *m, size_t id, const char *label, const char *label2, double v);
 void tc_metrics_observe(struct tc_metrics *m, size_t id, const char *label, const char *label2, double v);
 
+/* Forgets the series of a metric, for gauges of what is not known now: no sample says so, and 0 would be a lie. Their
+ * cells are gone. */
+void tc_metrics_clear(struct tc_metrics *m, size_t id);
+
 /* dst += src, series by series (gauges add too). Both over the same table. */
 void tc_metrics_merge(struct tc_metrics *dst, const struct tc_metrics *src);
 

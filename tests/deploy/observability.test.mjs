@@ -8,7 +8,7 @@ import { after, before, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 
 import { Harness, ended, missing, post } from "../clients/harness.mjs";
-import { metric } from "../lib/metrics.mjs";
+import { logLines, metric } from "../lib/metrics.mjs";
 import { once } from "../lib/redis.mjs";
 import { bounded, eventually, until } from "../lib/wait.mjs";
 import { dashboardProblems, substituted } from "./dashboards.mjs";
@@ -180,6 +180,20 @@ describe("observability_of_real_programs", { skip: missing() }, () => {
     }
   });
 
+  test("programs_tell_their_version_their_loops_and_their_queue", bounded, async () => {
+    const { version, loops } = logLines(h.brokers[0]).find(({ msg }) => msg === "ready");
+    assert.equal(await metric(h.brokers[0], "tokencast_broker_build_info", `version="${version}"`), 1);
+    assert.equal(await metric(h.brokers[0], "tokencast_broker_loops"), loops);
+    // Two jobs for a queue whose only worker is full.
+    const full = ["--queue", "full"];
+    const broker = await h.broker(full);
+    for (let i = 0; i < 3; i++) await post(broker.url, "word ".repeat(2000).trim(), { rate: 20 });
+    const worker = await h.worker([...full, "--slots", "1"]);
+    const jobs = (state) => metric(worker, "tokencast_worker_queue_jobs", `queue="tc:jobs:full",state="${state}"`);
+    await until(async () => (await jobs("taken")) === 1 && (await jobs("waiting")) === 2, "the queue, counted");
+    await Promise.all([worker, broker].map((program) => program.stop("SIGKILL")));
+  });
+
   test("rules_loaded_by_prometheus_read_only_what_is_exported", bounded, async () => {
     const wrong = [];
     for (const rule of await prometheus.rules()) {
@@ -210,6 +224,15 @@ describe("observability_of_real_programs", { skip: missing() }, () => {
     assert.deepEqual(wrong, []);
     const uids = (await boards()).map(({ board }) => board.uid);
     assert.equal(new Set(uids).size, uids.length, "uids differ");
+  });
+
+  test("metrics_are_each_on_a_dashboard", bounded, async () => {
+    const shown = (await boards()).flatMap(({ board }) => board.panels.flatMap((panel) => (panel.targets ?? []).map(({ expr }) => expr)));
+    const histograms = [...known.keys()].filter((name) => name.endsWith("_bucket")).map((name) => name.slice(0, -"_bucket".length));
+    const part = (name) => histograms.some((whole) => name === `${whole}_sum` || name === `${whole}_count`);
+    const exported = [...known.keys()].filter((name) => name.startsWith("tokencast_") && !part(name));
+    assert.ok(exported.length > 60, `only ${exported.length} metrics`);
+    assert.deepEqual(exported.filter((name) => !shown.some((expr) => new RegExp(`\\b${name}\\b`).test(expr))), []);
   });
 
   test("dashboard_queries_all_have_an_answer_from_prometheus", bounded, async () => {

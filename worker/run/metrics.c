@@ -73,6 +73,12 @@ static const struct tc_metric_desc table[METRICS_COUNT] = {
     [METRIC_REDIS_UP] = {.name = P "redis_up", .type = TC_GAUGE, .help = "1 when Redis can be used"},
     [METRIC_SLOTS] = {.name = P "slots", .type = TC_GAUGE, .help = "Generations this worker runs at most"},
     [METRIC_SLOTS_FREE] = {.name = P "slots_free", .type = TC_GAUGE, .help = "Slots without a generation"},
+    [METRIC_QUEUE] = {.name = P "queue_jobs",
+                      .type = TC_GAUGE,
+                      .help = "Jobs in the queue, as Redis counts them for all its workers: waiting for a worker, or "
+                              "taken and not acknowledged",
+                      .label = "queue",
+                      .label2 = "state"},
     [METRIC_BUILD] = {.name = P "build_info", .type = TC_GAUGE, .help = "Always 1", .label = "version"},
 };
 
@@ -106,6 +112,15 @@ void metrics_gather_publisher(struct tc_metrics *m, const struct tc_publisher_st
     set(m, METRIC_FENCED, s->fenced);
     set(m, METRIC_REFUSED, s->refused);
     set(m, METRIC_REPEATED, s->repeated);
+}
+
+/* The queue goes by its key, which is what an operator asks Redis for. */
+void metrics_gather_backlog(struct tc_metrics *m, const struct backlog *b) {
+    tc_metrics_clear(m, METRIC_QUEUE);
+    if (b->counts.waiting >= 0)
+        tc_metrics_set(m, METRIC_QUEUE, b->key, "waiting", (double)b->counts.waiting);
+    if (b->counts.taken >= 0)
+        tc_metrics_set(m, METRIC_QUEUE, b->key, "taken", (double)b->counts.taken);
 }
 
 void metrics_gather_redis(struct tc_metrics *m, const struct tc_redis_stats *s, bool up) {

@@ -4,6 +4,7 @@
 
 #include "base/metrics.h"
 #include "redis/redis.h"
+#include "run/backlog.h"
 #include "tokencast/publish.h"
 
 enum worker_metric {
@@ -30,6 +31,7 @@ enum worker_metric {
     METRIC_REDIS_UP,
     METRIC_SLOTS,
     METRIC_SLOTS_FREE,
+    METRIC_QUEUE,
     METRIC_BUILD,
     METRICS_COUNT
 };
@@ -38,6 +40,7 @@ struct tc_metrics *metrics_create(void); /* NULL when out of memory */
 
 /* What libraries count by themselves, copied in at scrape time. */
 void metrics_gather_publisher(struct tc_metrics *m, const struct tc_publisher_stats *s);
+void metrics_gather_backlog(struct tc_metrics *m, const struct backlog *b);
 void metrics_gather_redis(struct tc_metrics *m, const struct tc_redis_stats *s, bool up);
 
 #endif

@@ -35,6 +35,10 @@ static void close_links(struct worker *w) {
         tc_redis_close(w->redis, on_last_closed, w);
     if (w->blocking)
         tc_redis_close(w->blocking, on_last_closed, w);
+    if (w->backlog.redis) {
+        w->closing++;
+        backlog_close(&w->backlog, on_last_closed, w); /* waits for the link's answer, or its end */
+    }
     uv_close((uv_handle_t *)&w->grace, on_grace_closed);
 }
 
@@ -165,7 +169,7 @@ static void on_garbage(void *arg, const char *job) {
 
 /* ---- Operations */
 
-static int ready(void *arg, struct tc_buf *why) {
+int worker_is_ready(void *arg, struct tc_buf *why) {
     struct worker *w = arg;
     bool up = tc_redis_is_usable(w->redis);
     tc_buf_puts(why, w->phase != WORKER_RUNNING ? "stopping" : up ? "ready" : "no Redis");
@@ -189,6 +193,7 @@ static void metrics(void *arg, struct tc_ops_scrape *scrape) {
     struct tc_buf text;
     metrics_gather_publisher(w->env.metrics, tc_publisher_stats(w->env.publisher));
     metrics_gather_redis(w->env.metrics, tc_redis_stats(w->redis), tc_redis_is_up(w->redis));
+    metrics_gather_backlog(w->env.metrics, &w->backlog);
     gather_states(w);
     tc_metrics_set(w->env.metrics, METRIC_SLOTS, NULL, NULL, (double)w->opts->slots);
     tc_metrics_set(w->env.metrics, METRIC_SLOTS_FREE, NULL, NULL, (double)free_slots(w));
@@ -273,7 +278,7 @@ static int start_jobs(struct worker *w) {
 
 int worker_start(struct worker *w, uv_loop_t *loop, const struct worker_options *opts, void (*on_stopped)(void *arg),
                  void *arg) {
-    const struct tc_ops_handlers handlers = {.ready = ready, .metrics = metrics, .arg = w};
+    const struct tc_ops_handlers handlers = {.ready = worker_is_ready, .metrics = metrics, .arg = w};
     w->loop = loop;
     w->opts = opts;
     w->arg = arg;
@@ -302,6 +307,7 @@ int worker_start(struct worker *w, uv_loop_t *loop, const struct worker_options 
         close_parts(w);
         return rc;
     }
+    backlog_start(&w->backlog, loop, w->redis, opts->prefix, opts->queue);
     w->on_stopped = on_stopped;
     return 0;
 }

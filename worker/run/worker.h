@@ -4,6 +4,7 @@
 #define WORKER_RUN_WORKER_H
 
 #include "ops/ops.h"
+#include "run/backlog.h"
 #include "run/job_run.h"
 
 enum worker_phase {
@@ -21,6 +22,7 @@ struct worker {
     struct tc_redis *redis, *blocking; /* all but the queue's reads; the queue's reads */
     struct job_env env;                /* publisher, provider, jobs and metrics are the worker's */
     struct tc_ops *ops;
+    struct backlog backlog;
     struct tc_list runs; /* every job_run */
     size_t busy_slots;
     bool told_ready;
@@ -36,5 +38,8 @@ TC_MUST_USE int worker_start(struct worker *w, uv_loop_t *loop, const struct wor
 
 /* The way out: no new jobs, the grace time, hand-backs, closes, on_stopped. Called again: without the grace time. */
 void worker_stop(struct worker *w);
+
+/* Whether jobs are taken (`arg` is the worker), and in one line why or why not; as struct tc_ops_handlers asks. */
+int worker_is_ready(void *arg, struct tc_buf *why);
 
 #endif

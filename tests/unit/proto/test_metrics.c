@@ -116,6 +116,23 @@ static void metrics_cell_never_moves_and_the_65th_is_other(void **state) {
     tc_metrics_destroy(m);
 }
 
+static void metrics_cleared_have_no_samples_until_they_are_set(void **state) {
+    struct tc_metrics *m = tc_metrics_create(&descs[BY_CODE], 1);
+    char name[16];
+    (void)state;
+    for (int i = 0; i < 70; i++) { /* 64, and those that share one */
+        snprintf(name, sizeof(name), "%d", i);
+        tc_metrics_set(m, 0, name, NULL, 1);
+    }
+    tc_metrics_clear(m, 0);
+    assert_rendered(m, HEAD_CODE);
+    tc_metrics_clear(m, 0);
+    tc_metrics_set(m, 0, "200", NULL, 2);
+    tc_metrics_add(m, 0, "other", NULL, 3);
+    assert_rendered(m, HEAD_CODE "tc_answers_total{code=\"200\"} 2\ntc_answers_total{code=\"other\"} 3\n");
+    tc_metrics_destroy(m);
+}
+
 static void metrics_merge_adds_series_by_series(void **state) {
     struct tc_metrics *sum = tc_metrics_create(descs, IDS), *a = tc_metrics_create(descs, IDS),
                       *b = tc_metrics_create(descs, IDS), *want = tc_metrics_create(descs, IDS);
@@ -160,6 +177,7 @@ int main(void) {
         cmocka_unit_test(metrics_each_kind_renders_its_values),
         cmocka_unit_test(metrics_labels_are_escaped_and_utf8),
         cmocka_unit_test(metrics_cell_never_moves_and_the_65th_is_other),
+        cmocka_unit_test(metrics_cleared_have_no_samples_until_they_are_set),
         cmocka_unit_test(metrics_merge_adds_series_by_series),
         cmocka_unit_test(metrics_buckets_rise),
     };
