@@ -2,6 +2,7 @@
  * first loop, the operations port and the signals; each further loop has a thread of its own. */
 #include "base/log.h"
 #include "ops/broker.h"
+#include "ops/probe.h"
 #include "options.h"
 #include "wire/json.h"
 
@@ -42,6 +43,8 @@ static int read_options(struct broker_options *o, int argc, char **argv, int *st
         puts("tokencast-broker " TC_VERSION);
     else if (action == TC_OPTION_CHECK)
         puts("configuration is valid");
+    else if (action == TC_OPTION_PROBE)
+        *status = tc_ops_probe(o->ops_listen, stdout) < 0;
     tc_buf_fini(&err);
     return rc < 0 || action != TC_OPTION_RUN;
 }

@@ -66,7 +66,7 @@ const struct tc_option broker_option_table[] = {
     {"body-timeout", TC_OPT_DURATION, AT(body_timeout), "30s", 100, HOUR_MS, NULL, "For a whole request body"},
     {"keepalive", TC_OPT_DURATION, AT(keepalive), "75s", 100, HOUR_MS, NULL, "An idle connection is kept this long"},
     {"user-timeout", TC_OPT_DURATION, AT(user_timeout), "45s", 1000, HOUR_MS, NULL,
-     "A stream's peer that acknowledges nothing for this long is gone"},
+     "A stream's peer that acknowledges or takes nothing for this long is cut off"},
     {"max-wait", TC_OPT_DURATION, AT(max_wait), "60s", 0, HOUR_MS, NULL, "Longest long poll"},
     {"max-connection-age", TC_OPT_DURATION, AT(max_connection_age), "30m", 0, 24 * HOUR_MS, NULL,
      "A stream is asked to come back after this, give or take a quarter, so that new brokers get their share; 0: "

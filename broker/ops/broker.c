@@ -1,11 +1,14 @@
-/* The broker's main thread. A scrape is gathered by message: a task visits every loop in turn, each adds its metrics to
- * a copy, and the last hands it back to the main loop, which renders it. */
+/* The broker's main thread. A scrape is gathered by a message that goes round the loops: each adds its metrics to a
+ * copy, and back on the main loop it is rendered. Another round is the pulse, which stops when any loop hangs: started
+ * by a timer for a supervisor's watchdog, and by /livez, which is not answered without it. */
 #include "ops/broker.h"
 
 #include "base/log.h"
 #include "ops/loop.h"
 #include "ops/metrics.h"
+#include "ops/notify.h"
 #include "ops/ops.h"
+#include "ops/round.h"
 #include "tokencast/error.h"
 
 #include <signal.h>
@@ -22,6 +25,9 @@ struct broker {
     struct member *members; /* one a loop */
     size_t open;            /* loops that are not closed yet */
     size_t scrapes;         /* under way */
+    struct tc_notify notify;
+    struct round pulse;
+    bool pulsing, told_supervisor; /* the pulse is under way; READY=1 was said */
     bool stopping, hurried;
     atomic_bool told_ready;
     char listen[300], ops_listen[300];
@@ -34,12 +40,14 @@ struct member { /* a loop, and what is posted on the way out */
 };
 
 struct scrape {
-    struct task task; /* first */
+    struct round round; /* first */
     struct broker *broker;
     struct tc_ops_scrape *answer;
     struct tc_metrics *sum;
-    size_t next; /* loop to visit after this one */
 };
+
+#define MAX_SCRAPES   64    /* at a time: while a loop hangs none comes back, and its peer leaves after 5 s */
+#define STOP_SPARE_MS 10000 /* beyond the drain, before a supervisor kills us: closing Redis, a slow disk */
 
 static void release(struct task *t, struct loop *l) {
     (void)t;
@@ -50,10 +58,10 @@ static void on_ops_closed(void *arg) {
     (void)arg;
 }
 
-/* The last step: every loop has closed its part and no scrape is on its way, so nobody posts any more. Until then the
+/* The last step: every loop has closed its part and no round is on its way, so nobody posts any more. Until then the
  * operations port answers: probes and scrapes are of interest while streams are sent away. */
 static void maybe_end(struct broker *b) {
-    if (b->open > 0 || b->scrapes > 0)
+    if (b->open > 0 || b->scrapes > 0 || b->pulsing)
         return;
     for (size_t i = 1; i < b->started; i++) {
         b->members[i].release.run = release;
@@ -61,6 +69,7 @@ static void maybe_end(struct broker *b) {
     }
     loop_release(&b->loops[0]);
     tc_ops_close(b->ops, on_ops_closed, NULL);
+    tc_notify_close(&b->notify);
     uv_close((uv_handle_t *)&b->term, NULL);
     uv_close((uv_handle_t *)&b->interrupt, NULL);
 }
@@ -79,8 +88,10 @@ static void on_loop_closed(void *arg) {
     loop_post(&m->broker->loops[0], &m->closed);
 }
 
-static void answer_scrape(struct scrape *s) {
+static void answer_scrape(struct round *r) {
+    struct scrape *s = (struct scrape *)(void *)r;
     struct tc_buf text = {0};
+    metrics_say_build(s->sum);
     tc_metrics_render(s->sum, &text);
     tc_ops_scrape_done(s->answer, tc_buf_str(&text));
     tc_buf_fini(&text);
@@ -90,24 +101,17 @@ static void answer_scrape(struct scrape *s) {
     free(s);
 }
 
-static void visit(struct task *t, struct loop *l) {
-    metrics_say_build(s->sum);
-    struct scrape *s = (struct scrape *)(void *)t;
-    if (s->next > s->broker->started) { /* back on the main loop */
-        answer_scrape(s);
-        return;
-    }
+static void add_metrics(struct round *r, struct loop *l) {
+    struct scrape *s = (struct scrape *)(void *)r;
     if (l->phase < LOOP_CLOSING) {
         metrics_collect(l->metrics, &l->hub, http_server_stats(l->server), &l->api, l->redis);
         tc_metrics_merge(s->sum, l->metrics);
     }
-    size_t next = s->next++;
-    loop_post(&s->broker->loops[next < s->broker->started ? next : 0], &s->task);
 }
 
 static void on_metrics(void *arg, struct tc_ops_scrape *answer) {
     struct broker *b = arg;
-    struct scrape *s = b->open == 0 ? NULL : calloc(1, sizeof *s);
+    struct scrape *s = b->open == 0 || b->scrapes >= MAX_SCRAPES ? NULL : calloc(1, sizeof *s);
     if (s != NULL)
         s->sum = metrics_create();
     if (s == NULL || s->sum == NULL) {
@@ -117,10 +121,9 @@ static void on_metrics(void *arg, struct tc_ops_scrape *answer) {
     }
     s->broker = b;
     s->answer = answer;
-    s->task.run = visit;
-    s->next = 1;
+    s->round = (struct round){.loops = b->loops, .count = b->started, .visit = add_metrics, .back = answer_scrape};
     b->scrapes++;
-    visit(&s->task, &b->loops[0]);
+    round_start(&s->round);
 }
 
 /* Of every loop: a client comes to any of them. A Cluster without one of its masters is good enough: every broker
@@ -150,6 +153,57 @@ static int on_ready(void *arg, struct tc_buf *why) {
     return usable;
 }
 
+static void tell_status(struct broker *b) {
+    struct tc_buf why = {0};
+    on_ready(b, &why);
+    tc_buf_putc(&why, '\0');
+    if (tc_buf_ok(&why))
+        tc_notify_status(&b->notify, why.data);
+    tc_buf_fini(&why);
+}
+
+static void feel(struct round *r, struct loop *l) {
+    (void)r;
+    (void)l;
+}
+
+/* Ready for a supervisor is a broker whose loops turn, with Redis or without: it waits for Redis by itself, and started
+ * again it would not find it sooner. */
+static void on_pulse(struct round *r) {
+    struct broker *b = TC_CONTAINER_OF(r, struct broker, pulse);
+    b->pulsing = false;
+    if (!b->told_supervisor)
+        tc_notify_ready(&b->notify);
+    b->told_supervisor = true;
+    tc_notify_alive(&b->notify);
+    tc_ops_alive(b->ops);
+    maybe_end(b);
+}
+
+/* One at a time: while a loop does not let it pass, who asks waits for the same one, and no memory is taken. */
+static void start_pulse(struct broker *b) {
+    if (b->pulsing)
+        return;
+    b->pulsing = true;
+    b->pulse = (struct round){.loops = b->loops, .count = b->started, .visit = feel, .back = on_pulse};
+    round_start(&b->pulse);
+}
+
+static void on_tick(void *arg) {
+    struct broker *b = arg;
+    tell_status(b);
+    start_pulse(b);
+}
+
+/* Once every loop has closed its part, probes start nothing that the end would have to wait for. */
+static void on_live(void *arg) {
+    struct broker *b = arg;
+    if (b->open == 0)
+        tc_ops_alive(b->ops);
+    else
+        start_pulse(b);
+}
+
 /* On the thread of the loop whose Redis became usable; the last one finds all of them so. */
 static void tell_ready(void *arg) {
     struct broker *b = ((struct member *)arg)->broker;
@@ -171,6 +225,9 @@ static void on_signal(uv_signal_t *handle, int signum) {
     b->hurried = b->stopping; /* asked twice: no more waiting */
     tc_log(TC_LOG_INFO, "stopping", TC_LI("signal", signum));
     b->stopping = true;
+    tc_notify_stopping(&b->notify,
+                       (uint64_t)(b->opts->drain_delay + b->opts->drain_window + b->opts->drain) + STOP_SPARE_MS);
+    tell_status(b);
     for (size_t i = 1; i < b->started; i++) {
         struct task *task = b->hurried ? &b->members[i].hurry : &b->members[i].stop;
         task->run = stop_loop;
@@ -206,7 +263,7 @@ static int start_loops(struct broker *b) {
 }
 
 static int start_ops(struct broker *b) {
-    struct tc_ops_handlers h = {.ready = on_ready, .metrics = on_metrics, .arg = b};
+    struct tc_ops_handlers h = {.ready = on_ready, .live = on_live, .metrics = on_metrics, .arg = b};
     char host[256];
     int port;
     int err = tc_ops_start(&b->ops, &b->loops[0].uv, b->opts->ops_listen, &h);
@@ -235,6 +292,7 @@ static int start(struct broker *b) {
         err = watch_signal(b, &b->interrupt, SIGINT);
     if (err != 0)
         return err;
+    tc_notify_start(&b->notify, &b->loops[0].uv, on_tick, b);
     b->open = b->started;
     for (size_t i = 0; i < b->started; i++) {
         b->members[i].broker = b;

@@ -133,8 +133,10 @@ static bool read_action(const char *arg, enum tc_option_action *action) {
         *action = TC_OPTION_VERSION;
     else if (strcmp(arg, "--check-config") == 0 && *action == TC_OPTION_RUN)
         *action = TC_OPTION_CHECK;
+    else if (strcmp(arg, "--probe") == 0 && *action == TC_OPTION_RUN)
+        *action = TC_OPTION_PROBE;
     else
-        return strcmp(arg, "--version") == 0 || strcmp(arg, "--check-config") == 0;
+        return strcmp(arg, "--version") == 0 || strcmp(arg, "--check-config") == 0 || strcmp(arg, "--probe") == 0;
     return true;
 }
 
@@ -230,7 +232,8 @@ void tc_options_help(const struct tc_option *table, const char *program, const c
     for (; table->name != NULL; table++)
         if (table->help != NULL)
             put_row(table, &text);
-    tc_buf_puts(&text, "  --help, --version\n  --check-config\n      say whether the options are right, and end\n");
+    tc_buf_puts(&text, "  --help, --version\n  --check-config\n      say whether the options are right, and end\n"
+                       "  --probe\n      ask the program that runs with these options whether it is ready, and end\n");
     if (text.len > 0)
         fwrite(text.data, 1, text.len, out);
     tc_buf_fini(&text);

@@ -34,8 +34,8 @@ struct tc_option {
 
 /* Fills `opts` (zeroed by the caller) from defaults, then environment, then argv. On error writes one sentence for
  * people to `err` and returns TC_EINVAL or TC_ERANGE. Strings are copies that live until the process ends.
- * `--help`, `--version` and `--check-config` are the caller's: they are reported in *action. */
-enum tc_option_action { TC_OPTION_RUN, TC_OPTION_HELP, TC_OPTION_VERSION, TC_OPTION_CHECK };
+ * `--help`, `--version`, `--check-config` and `--probe` are the caller's: they are reported in *action. */
+enum tc_option_action { TC_OPTION_RUN, TC_OPTION_HELP, TC_OPTION_VERSION, TC_OPTION_CHECK, TC_OPTION_PROBE };
 TC_MUST_USE int tc_options_parse(const struct tc_option *table, void *opts, int argc, char **argv, char **env,
                                  enum tc_option_action *action, struct tc_buf *err);
 

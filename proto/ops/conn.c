@@ -23,6 +23,7 @@ void tc_ops_conn_close(struct tc_ops_conn *c) {
     if (c->closing)
         return;
     c->closing = true;
+    c->awaits_alive = false;
     if (c->scrape)
         tc_ops_scrape_forget(c->scrape);
     c->scrape = NULL;
@@ -89,6 +90,7 @@ void tc_ops_conn_answer(struct tc_ops_conn *c, int status, struct tc_str body) {
     const char *type =
         status == 200 && c->scrape ? "text/plain; version=0.0.4; charset=utf-8" : "text/plain; charset=utf-8";
     c->scrape = NULL;
+    c->awaits_alive = false;
     tc_buf_printf(&c->out, "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\nCache-Control: no-store\r\n",
                   status, reason(status), type, body.n);
     if (status == 405)
@@ -134,7 +136,7 @@ static void route(struct tc_ops_conn *c) {
     else if (c->parser.method != HTTP_GET && c->parser.method != HTTP_HEAD)
         tc_ops_conn_answer(c, 405, TC_STR("only GET and HEAD\n"));
     else if (live)
-        tc_ops_conn_answer(c, 200, TC_STR("ok\n"));
+        tc_ops_ask_live(c->ops, c);
     else if (ready)
         answer_ready(c);
     else

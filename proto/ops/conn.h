@@ -30,6 +30,7 @@ struct tc_ops_conn {
     bool keep_alive;      /* after the answer another request may come */
     bool draining;        /* the last answer is out; what the peer still sends is dropped until it ends */
     bool closing;
+    bool awaits_alive;            /* the request is for /livez, and the next tc_ops_alive() answers it */
     struct tc_ops_scrape *scrape; /* lent to whoever gathers the metrics; NULL = none under way */
     char in[TC_OPS_REQUEST_MAX];  /* received and not parsed: from the next, pipelined request */
     size_t in_len;
@@ -42,8 +43,9 @@ void tc_ops_conn_close(struct tc_ops_conn *c); /* idempotent; ends in tc_ops_con
 /* Sends the answer to the request at hand. */
 void tc_ops_conn_answer(struct tc_ops_conn *c, int status, struct tc_str body);
 
-/* The server's side (ops.c): what to answer to /readyz and /metrics, and that the connection is closed and its memory
- * the server's. A scrape may be answered at once. */
+/* The server's side (ops.c): what to answer to /livez, /readyz and /metrics, and that the connection is closed and its
+ * memory the server's. The first and the last may be answered at once. */
+void tc_ops_ask_live(struct tc_ops *ops, struct tc_ops_conn *c);
 int tc_ops_ask_ready(struct tc_ops *ops, struct tc_buf *why);
 void tc_ops_ask_metrics(struct tc_ops *ops, struct tc_ops_conn *c);
 void tc_ops_conn_gone(struct tc_ops_conn *c);

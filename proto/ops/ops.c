@@ -40,6 +40,21 @@ int tc_ops_ask_ready(struct tc_ops *ops, struct tc_buf *why) {
     return ops->handlers.ready(ops->handlers.arg, why);
 }
 
+void tc_ops_ask_live(struct tc_ops *ops, struct tc_ops_conn *c) {
+    if (!ops->handlers.live) {
+        tc_ops_conn_answer(c, 200, TC_STR("ok\n"));
+        return;
+    }
+    c->awaits_alive = true;
+    ops->handlers.live(ops->handlers.arg);
+}
+
+void tc_ops_alive(struct tc_ops *ops) {
+    for (struct tc_ops_conn *c = ops->conns; c; c = c->next) /* one that fails is closed, and goes later */
+        if (c->awaits_alive)
+            tc_ops_conn_answer(c, 200, TC_STR("ok\n"));
+}
+
 void tc_ops_ask_metrics(struct tc_ops *ops, struct tc_ops_conn *c) {
     struct tc_ops_scrape *scrape = calloc(1, sizeof(*scrape));
     if (!scrape) {

@@ -14,6 +14,9 @@ struct tc_ops_scrape; /* a /metrics request that waits for its answer */
 struct tc_ops_handlers {
     /* 1 = ready (200). 0 = not (503); `why` gets one line either way. */
     int (*ready)(void *arg, struct tc_buf *why);
+    /* /livez was asked: must be followed by a tc_ops_alive(), now or later on this loop, once what there is to look at
+     * is seen to live. NULL: answered at once; that this loop turns is all there is to know. */
+    void (*live)(void *arg);
     /* Must end in exactly one tc_ops_scrape_done(scrape, text), now or later on this loop. */
     void (*metrics)(void *arg, struct tc_ops_scrape *scrape);
     void *arg;
@@ -25,6 +28,8 @@ TC_MUST_USE int tc_ops_start(struct tc_ops **out, uv_loop_t *loop, const char *a
                              const struct tc_ops_handlers *h);
 int tc_ops_port(const struct tc_ops *ops);
 void tc_ops_scrape_done(struct tc_ops_scrape *scrape, struct tc_str text); /* copies text; safe if the peer left */
+
+void tc_ops_alive(struct tc_ops *ops); /* answers each /livez that waits; not after tc_ops_close() */
 
 /* Closes everything; cb once, afterwards the memory is gone. Scrapes under way must still be answered. */
 void tc_ops_close(struct tc_ops *ops, void (*cb)(void *arg), void *arg);

@@ -1,12 +1,14 @@
 // What those who run the programs rely on: probes, metrics that promtool accepts, the line of a finished generation,
-// SIGTERM, the page switched off, long polls, and viewers that leave.
+// SIGTERM, a loop that hangs, the page switched off, long polls, and viewers that leave.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
+import net from "node:net";
 import { after, before, describe, test } from "node:test";
 
 import { Harness, ended, missing, post } from "../clients/harness.mjs";
 import { logLines, metric, sample } from "../lib/metrics.mjs";
-import { bounded, until } from "../lib/wait.mjs";
+import { Supervised } from "../lib/supervised.mjs";
+import { bounded, inTime, until } from "../lib/wait.mjs";
 
 const TEXT = "one two three four five six seven eight nine ten";
 const LONG = Array.from({ length: 2000 }, (_, i) => `word${i}`).join(" ");
@@ -15,6 +17,19 @@ const get = async (url, headers = {}) => {
   const response = await fetch(url, { headers });
   return { status: response.status, text: await response.text(), headers: response.headers };
 };
+
+// By the order of their making; ThreadSanitizer has one of its own before any other.
+const FURTHER_LOOP = process.env.TC_SANITIZED === "tsan" ? 2 : 1;
+
+/** Says `text` on a connection of its own; what it gets grows in `got`, until `ended`. */
+function say(url, text) {
+  const { hostname, port } = new URL(url);
+  const socket = net.connect(Number(port), hostname, () => socket.write(text));
+  const peer = { got: "" };
+  socket.setEncoding("utf8").on("data", (more) => (peer.got += more));
+  peer.ended = new Promise((resolve) => socket.on("error", () => {}).on("close", resolve));
+  return peer;
+}
 
 describe("operations", { skip: missing() }, () => {
   /** @type {Harness} */
@@ -129,6 +144,63 @@ describe("operations", { skip: missing() }, () => {
     assert.ok(kept(text, "histories") > 0);
     leave.abort();
     await until(async () => behind(await figures()) === 0, "end of the reader");
+  });
+
+  describe("broker_whose_further_loop_hangs", () => {
+    /** @type {Supervised} */
+    let broker;
+    before(async () => {
+      broker = new Supervised("tokencast-broker", ["--listen=127.0.0.1:0", "--ops-listen=127.0.0.1:0", `--redis=${h.redisUrl}`, "--loops=2"]);
+      await until(() => / ready .*\bops=/.test(broker.log), () => `ready line\n${broker.log}`);
+    }, bounded);
+    after(() => broker?.stop(), bounded);
+
+    /** The main loop turns, and the port takes the second request when the first was answered. */
+    const readyzThenLivez = async () => {
+      const peer = say(broker.ops, "GET /readyz HTTP/1.1\r\n\r\nGET /livez HTTP/1.1\r\nConnection: close\r\n\r\n");
+      await until(() => peer.got.endsWith("\r\n\r\nready\n"), () => `answer to /readyz; ${peer.got}`);
+      return peer;
+    };
+
+    test("answers_no_livez_until_it_goes_on", bounded, async () => {
+      assert.equal((await get(`${broker.ops}/livez`)).text, "ok\n");
+      await broker.order(`hold ${FURTHER_LOOP}`);
+      const unanswered = await readyzThenLivez();
+      await inTime(unanswered.ended, "end of the connection");
+      assert.match(unanswered.got, /ready\n$/);
+      const late = await readyzThenLivez();
+      await broker.order("go");
+      await inTime(late.ended, "answer to /livez");
+      assert.match(late.got, /\r\n\r\nok\n$/);
+      assert.equal((await get(`${broker.ops}/livez`)).text, "ok\n");
+    });
+
+    test("gathers_metrics_for_so_many_at_a_time", bounded, async () => {
+      await broker.order(`hold ${FURTHER_LOOP}`);
+      const leave = new AbortController();
+      const scrape = async () => (await fetch(`${broker.ops}/metrics`, { signal: leave.signal })).text();
+      try {
+        const all = await Promise.all(Array.from({ length: 64 }, () => scrape().catch(() => "given up"))); // after 5 s
+        assert.ok(all.every((text) => text === "given up"), "nothing to say while it hangs");
+        assert.equal(await scrape(), "# not available now\n");
+      } finally {
+        leave.abort();
+        await broker.order("go");
+      }
+      await until(async () => (await get(`${broker.ops}/metrics`)).text.includes("tokencast_broker_loops 2"), "metrics");
+    });
+
+    test("ends_with_status_0_with_a_livez_on_its_way", bounded, async () => {
+      await broker.order(`hold ${FURTHER_LOOP}`);
+      const late = await readyzThenLivez();
+      process.kill(broker.pid, "SIGTERM");
+      await until(() => broker.log.includes("stopping"), () => `line of the signal\n${broker.log}`);
+      await broker.order("go");
+      await inTime(broker.gone, "end of the broker");
+      await inTime(late.ended, "end of the connection");
+      assert.equal(broker.status, 0, broker.log);
+      assert.match(late.got, /\r\n\r\nok\n$/);
+    });
   });
 
   test("sigterm_ends_both_programs_with_status_0", bounded, async () => {

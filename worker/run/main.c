@@ -1,5 +1,7 @@
 /* tokencast-worker: takes generations from the queue, asks a model server, writes the logs. */
 #include "base/log.h"
+#include "ops/notify.h"
+#include "ops/probe.h"
 #include "run/worker.h"
 #include "wire/json.h"
 
@@ -16,7 +18,11 @@ struct program {
     uv_signal_t term, interrupt;
     struct worker_options opts;
     struct worker worker;
+    struct tc_notify notify;
+    bool told_supervisor; /* READY=1 was said */
 };
+
+#define STOP_SPARE_MS 10000 /* beyond the grace time, before a supervisor kills us: handing back, closing Redis */
 
 static const char summary[] =
     "Takes generations from the queue in Redis, asks a model server, and writes what it says into their logs.";
@@ -46,20 +52,45 @@ static int read_options(struct program *p, int argc, char **argv, int *status) {
         puts("tokencast-worker " TC_VERSION);
     else if (action == TC_OPTION_CHECK)
         puts("configuration is valid");
+    else if (action == TC_OPTION_PROBE)
+        *status = tc_ops_probe(p->opts.ops_listen, stdout) < 0;
     tc_buf_fini(&err);
     return rc < 0 || action != TC_OPTION_RUN;
+}
+
+static void tell_status(struct program *p) {
+    struct tc_buf why = {0};
+    worker_is_ready(&p->worker, &why);
+    tc_buf_putc(&why, '\0');
+    if (tc_buf_ok(&why))
+        tc_notify_status(&p->notify, why.data);
+    tc_buf_fini(&why);
+}
+
+/* Ready for a supervisor is a worker whose loop turns, with Redis or without: it waits for Redis by itself, and started
+ * again it would not find it sooner. */
+static void on_tick(void *arg) {
+    struct program *p = arg;
+    tell_status(p);
+    if (!p->told_supervisor)
+        tc_notify_ready(&p->notify);
+    p->told_supervisor = true;
+    tc_notify_alive(&p->notify);
 }
 
 static void on_signal(uv_signal_t *handle, int signum) {
     struct program *p = handle->data;
     tc_log(TC_LOG_INFO, "stopping", TC_LI("signal", signum));
+    tc_notify_stopping(&p->notify, (uint64_t)p->opts.grace + STOP_SPARE_MS);
     worker_stop(&p->worker);
+    tell_status(p);
 }
 
 static void on_stopped(void *arg) {
     struct program *p = arg;
     uv_close((uv_handle_t *)&p->term, NULL);
     uv_close((uv_handle_t *)&p->interrupt, NULL);
+    tc_notify_close(&p->notify);
 }
 
 static void watch_signal(struct program *p, uv_signal_t *handle, int signum) {
@@ -75,6 +106,7 @@ static int run(struct program *p) {
     if (rc == 0) {
         watch_signal(p, &p->term, SIGTERM);
         watch_signal(p, &p->interrupt, SIGINT);
+        tc_notify_start(&p->notify, &p->loop, on_tick, p);
     }
     uv_run(&p->loop, UV_RUN_DEFAULT);
     int busy = uv_loop_close(&p->loop);

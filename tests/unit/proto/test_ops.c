@@ -22,6 +22,7 @@ static struct tc_ops *ops;
 static int is_ready;
 static struct tc_ops_scrape *held; /* a scrape that was not answered yet */
 static bool hold;
+static unsigned asked; /* for /livez, of an owner that looks before it answers */
 static bool closed;
 
 static int ready(void *arg, struct tc_buf *why) {
@@ -38,22 +39,41 @@ static void metrics(void *arg, struct tc_ops_scrape *scrape) {
         tc_ops_scrape_done(scrape, TC_STR("tokencast_up 1\n"));
 }
 
+static void live(void *arg) {
+    assert_ptr_equal(arg, &loop);
+    asked++;
+    if (!hold)
+        tc_ops_alive(ops);
+}
+
+static const struct tc_ops_handlers handlers = {.ready = ready, .metrics = metrics, .arg = &loop};
+static const struct tc_ops_handlers looking = {.ready = ready, .live = live, .metrics = metrics, .arg = &loop};
+
 static void on_closed(void *arg) {
     (void)arg;
     closed = true;
 }
 
-static int begin(void **state) {
-    (void)state;
-    static const struct tc_ops_handlers handlers = {ready, metrics, &loop};
+static int begin_with(const struct tc_ops_handlers *h) {
     signal(SIGPIPE, SIG_IGN);
     is_ready = 1;
     held = NULL;
+    asked = 0;
     hold = closed = false;
     assert_int_equal(uv_loop_init(&loop), 0);
-    assert_int_equal(tc_ops_start(&ops, &loop, "127.0.0.1:0", &handlers), 0);
+    assert_int_equal(tc_ops_start(&ops, &loop, "127.0.0.1:0", h), 0);
     assert_true(tc_ops_port(ops) > 0);
     return 0;
+}
+
+static int begin(void **state) {
+    (void)state;
+    return begin_with(&handlers);
+}
+
+static int begin_looking(void **state) {
+    (void)state;
+    return begin_with(&looking);
 }
 
 static int end(void **state) {
@@ -131,11 +151,18 @@ static void expect(const char *request, const char *answer) {
 
 /* ---- tests ---- */
 
-static void livez_is_always_ok(void **state) {
+static void livez_without_anything_to_look_at_is_always_ok(void **state) {
     (void)state;
     is_ready = 0;
     expect("GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "HTTP/1.1 200 OK\r\n");
     expect("GET /livez?verbose=1 HTTP/1.0\r\n\r\n", "\r\n\r\nok\n");
+}
+
+static void livez_is_asked_of_the_owner_each_time(void **state) {
+    (void)state;
+    expect("GET /livez HTTP/1.0\r\n\r\n", "\r\n\r\nok\n");
+    expect("GET /livez HTTP/1.0\r\n\r\n", "Content-Type: text/plain; charset=utf-8\r\n");
+    assert_int_equal(asked, 2);
 }
 
 static void readyz_tells_why(void **state) {
@@ -167,6 +194,79 @@ static void metrics_answered_later(void **state) {
     assert_int_equal(c->n, 0);
     tc_ops_scrape_done(held, TC_STR("late 1\n"));
     await(c, "\r\n\r\nlate 1\n");
+    close_client(c);
+}
+
+static bool has_asked(void *arg) {
+    return asked >= *(unsigned *)arg;
+}
+
+/* A client whose /livez is the nth and waits. */
+static struct client *open_waiting(unsigned nth) {
+    hold = true;
+    struct client *c = open_client();
+    say(c, "GET /livez HTTP/1.1\r\nHost: x\r\n\r\n");
+    redis_run_until_cond(&loop, has_asked, &nth);
+    return c;
+}
+
+static void livez_waits_until_the_owner_lives(void **state) {
+    (void)state;
+    struct client *c[] = {open_waiting(1), open_waiting(2)};
+    expect("GET /readyz HTTP/1.0\r\n\r\n", "200 OK"); /* others are answered meanwhile */
+    for (int i = 0; i < 2; i++) {
+        assert_false(has_got(c[i]));
+        assert_int_equal(c[i]->n, 0);
+    }
+    tc_ops_alive(ops);
+    for (int i = 0; i < 2; i++)
+        await(c[i], "\r\n\r\nok\n");
+    c[0]->n = 0;
+    say(c[0], "GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"); /* on the same connection, and it waits again */
+    redis_run_for(&loop, 20);
+    assert_false(has_got(c[0]));
+    assert_int_equal(c[0]->n, 0);
+    tc_ops_alive(ops);
+    tc_ops_alive(ops); /* nobody waits any more */
+    await(c[0], "\r\n\r\nok\n");
+    redis_run_for(&loop, 20);
+    has_got(c[0]);
+    assert_string_equal(strstr(c[0]->got, "ok\n"), "ok\n");
+    for (int i = 0; i < 2; i++)
+        close_client(c[i]);
+}
+
+static void livez_of_an_owner_that_hangs_is_closed_without_an_answer(void **state) {
+    (void)state;
+    struct client *c = open_waiting(1);
+    await(c, NULL);
+    assert_int_equal(c->n, 0);
+    tc_ops_alive(ops);
+    close_client(c);
+}
+
+static void peer_that_leaves_a_livez_is_forgotten(void **state) {
+    (void)state;
+    struct client *c = open_waiting(1);
+    struct linger reset = {1, 0};
+    setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+    close_client(c);
+    redis_run_for(&loop, 20);
+    tc_ops_alive(ops); /* fails to write */
+    tc_ops_alive(ops); /* in its closing */
+    redis_run_for(&loop, 20);
+    tc_ops_alive(ops);
+    expect("GET /readyz HTTP/1.0\r\n\r\n", "200 OK");
+}
+
+static void close_with_a_livez_under_way_ends_clean(void **state) {
+    (void)state;
+    struct client *c = open_waiting(1);
+    tc_ops_close(ops, on_closed, NULL);
+    ops = NULL;
+    redis_run_until(&loop, &closed);
+    await(c, NULL);
+    assert_int_equal(c->n, 0);
     close_client(c);
 }
 
@@ -306,7 +406,6 @@ static void more_connections_than_allowed_wait(void **state) {
 
 static void close_at_every_turn_ends_clean(void **state) {
     (void)state;
-    static const struct tc_ops_handlers handlers = {ready, metrics, &loop};
     for (int turns = 0; turns < 12; turns++) {
         struct client *c = open_client();
         say(c, turns % 2 ? "GET /livez HTTP/1.1\r\nHo" : "GET /livez HTTP/1.0\r\n\r\n");
@@ -336,7 +435,6 @@ static void silent_and_slow_peers_are_closed(void **state) {
 
 static void port_in_use_or_malformed_is_an_error(void **state) {
     (void)state;
-    static const struct tc_ops_handlers handlers = {ready, metrics, &loop};
     struct tc_ops *other = NULL;
     char address[64];
     snprintf(address, sizeof(address), "127.0.0.1:%d", tc_ops_port(ops));
@@ -347,7 +445,6 @@ static void port_in_use_or_malformed_is_an_error(void **state) {
 
 static void names_and_bare_ports_are_listened_on(void **state) {
     (void)state;
-    static const struct tc_ops_handlers handlers = {ready, metrics, &loop};
     static const char *const addresses[] = {"localhost:0", "0", "[::1]:0"};
     for (size_t i = 0; i < 3; i++) {
         struct tc_ops *other = NULL;
@@ -360,14 +457,20 @@ static void names_and_bare_ports_are_listened_on(void **state) {
     }
 }
 
-#define TEST(f) cmocka_unit_test_setup_teardown(f, begin, end)
+#define TEST(f)    cmocka_unit_test_setup_teardown(f, begin, end)
+#define LOOKING(f) cmocka_unit_test_setup_teardown(f, begin_looking, end)
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(livez_is_always_ok),
+        TEST(livez_without_anything_to_look_at_is_always_ok),
+        LOOKING(livez_is_asked_of_the_owner_each_time),
         TEST(readyz_tells_why),
         TEST(metrics_answered_at_once),
         TEST(metrics_answered_later),
+        LOOKING(livez_waits_until_the_owner_lives),
+        LOOKING(livez_of_an_owner_that_hangs_is_closed_without_an_answer),
+        LOOKING(peer_that_leaves_a_livez_is_forgotten),
+        LOOKING(close_with_a_livez_under_way_ends_clean),
         TEST(head_has_the_length_and_no_body),
         TEST(anything_else_is_refused),
         TEST(target_of_any_length_is_only_unknown),

@@ -201,6 +201,8 @@ static void options_actions_are_reported(void **state) {
     assert_int_equal(action, TC_OPTION_CHECK);
     assert_int_equal(o.loops, 3);
     assert_int_equal(PARSE(&o, NULL, "--check-config", "--loops=0"), TC_ERANGE);
+    assert_int_equal(PARSE(&o, NULL, "--probe", "--loops=3"), 0);
+    assert_int_equal(action, TC_OPTION_PROBE);
     assert_int_equal(PARSE(&o, NULL, "--nonsense", "--help"), 0);
     assert_int_equal(action, TC_OPTION_HELP);
     assert_int_equal(PARSE(&o, NULL, "--version", "--nonsense"), 0);
