@@ -3,12 +3,15 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/prefetch.h"
 #include "feed/hub.h"
 #include "http/batch.h"
 #include "tokencast/error.h"
 
 #include <assert.h>
 #include <string.h>
+
+#define SOON 4 /* subscribers */
 
 void fan_init(struct fan *f, struct hub *hub, const struct fan_source *source) {
     *f = (struct fan){.hub = hub, .source = *source};
@@ -62,7 +65,7 @@ int fan_track(struct fan *f, const struct track_key *key, struct track **out) {
             return 0;
         }
     }
-    int err = track_create(&t, key, (size_t)f->hub->opts.lag_events, (size_t)f->hub->opts.lag_bytes);
+    int err = track_create(&t, key, (size_t)f->hub->opts.lag_events, (size_t)f->hub->opts.lag_bytes, &f->hub->scratch);
     if (err == 0 && f->source.prime != NULL && (err = f->source.prime(f->source.arg, t)) != 0)
         track_destroy(t);
     if (err != 0)
@@ -122,6 +125,20 @@ void fan_event(struct fan *f, struct tc_position pos, const struct dialect_event
             cut_told(f, t);
     }
     fan_touch(f);
+}
+
+void fan_ahead(const struct fan *f, unsigned depth) {
+    const struct track *t = f->tracks;
+    if (t == NULL)
+        return;
+    if (depth == 0)
+        tc_prefetch(t, offsetof(struct track, max_events));
+    else if (depth == 1)
+        track_ahead(t);
+    else if (t->sub_count > 0 && depth == 2)
+        tc_prefetch(t->subs[0], offsetof(struct sub, gap_from));
+    else if (t->sub_count > 0)
+        http_stream_ahead(t->subs[0]->conn);
 }
 
 void fan_control(struct fan *f, const struct dialect_control *in) {
@@ -237,12 +254,21 @@ static bool has_work(const struct sub *s) {
     return s->more || s->state == SUB_ENDING;
 }
 
+/* Of those whom the flush comes to soon: ten thousand readers do not stay in the caches. */
+static void warm_soon(const struct track *t) {
+    if (t->sub_count - t->hand > 2 * SOON) {
+        tc_prefetch(t->subs[t->hand + 2 * SOON], offsetof(struct sub, gap_from));
+        http_stream_ahead(t->subs[t->hand + SOON]->conn);
+    }
+}
+
 static void flush_track(struct track *t, struct http_batch *batch, unsigned *budget) {
     while (t->todo > 0 && *budget > 0 && t->sub_count > 0) {
         if (t->hand >= t->sub_count)
             t->hand = 0;
         struct sub *s = t->subs[t->hand];
         t->todo--;
+        warm_soon(t);
         if (!has_work(s)) {
             t->hand++;
             continue;

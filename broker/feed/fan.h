@@ -40,6 +40,10 @@ TC_MUST_USE int fan_track(struct fan *f, const struct track_key *key, struct tra
 
 /* To every track. A track that runs out of memory loses its subscribers (they come back and resume), nothing else. */
 void fan_event(struct fan *f, struct tc_position pos, const struct dialect_event *in);
+/* An event is about to come: asks for the memory of the first track (depth 0), of what it points to, of a subscriber,
+ * of its connection (depth 3). */
+#define FAN_DEPTHS 4
+void fan_ahead(const struct fan *f, unsigned depth);
 void fan_control(struct fan *f, const struct dialect_control *in);
 void fan_end(struct fan *f);
 void fan_reopen(struct fan *f); /* the source begins anew after its end; nobody is subscribed, fan_prime() follows */

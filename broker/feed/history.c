@@ -2,6 +2,7 @@
  * which the chunks are listed: one that is pushed costs no allocation, the oldest leave chunk by chunk. */
 #include "feed/history.h"
 
+#include "base/prefetch.h"
 #include "tokencast/error.h"
 
 #include <assert.h>
@@ -10,11 +11,11 @@
 
 #define CHUNK_MIN 512 /* most generations are short */
 #define CHUNK_MAX 16384
+#define AHEAD     192 /* bytes: an event and its entry */
 
 struct chunk {
     struct chunk *next; /* towards the newest */
-    uint32_t cap, used; /* bytes */
-    uint32_t live;      /* entries that are not dropped */
+    uint32_t cap, used; /* bytes; of the newest, `used` lies in the history, which is warm */
     _Alignas(struct entry) char bytes[];
 };
 
@@ -29,6 +30,11 @@ static void free_oldest_chunk(struct history *h) {
         h->newest = NULL;
     h->memory -= old->cap;
     free(old);
+}
+
+/* Bytes taken of a chunk of h. */
+static uint32_t *used(struct history *h, struct chunk *c) {
+    return c == h->newest ? &h->newest_used : &c->used;
 }
 
 void history_clear(struct history *h) {
@@ -77,10 +83,9 @@ static size_t room_for(struct tc_str raw) {
     return (n + _Alignof(struct entry) - 1) & ~(_Alignof(struct entry) - 1);
 }
 
-static struct entry *put(struct chunk *c, struct tc_position pos, struct tc_str raw) {
-    struct entry *e = (struct entry *)(void *)(c->bytes + c->used);
-    c->used += (uint32_t)room_for(raw);
-    c->live++;
+static struct entry *put(struct history *h, struct chunk *c, struct tc_position pos, struct tc_str raw) {
+    struct entry *e = (struct entry *)(void *)(c->bytes + *used(h, c));
+    *used(h, c) += (uint32_t)room_for(raw);
     e->pos = pos;
     e->len = (uint32_t)raw.n;
     if (raw.n > 0)
@@ -88,37 +93,62 @@ static struct entry *put(struct chunk *c, struct tc_position pos, struct tc_str 
     return e;
 }
 
-static bool has_room(const struct chunk *c, struct tc_str raw) {
-    return c != NULL && c->cap - c->used >= room_for(raw);
+static bool lies_in(const struct chunk *c, const struct entry *e) {
+    return (uintptr_t)e - (uintptr_t)c->bytes < c->cap;
 }
 
 static void drop_oldest(struct history *h) {
-    assert(h->oldest != NULL); /* the entry lies in it */
-    h->bytes -= h->ring[h->start]->len;
+    assert(h->count > 1 && lies_in(h->oldest, history_at(h, 0)));
+    h->bytes -= history_at(h, 0)->len;
     h->start = (h->start + 1) & (h->cap - 1);
     h->count--;
-    if (--h->oldest->live == 0)
+    while (!lies_in(h->oldest, history_at(h, 0)))
         free_oldest_chunk(h);
+}
+
+/* The oldest are memory last touched long ago: several leave at once, once a bound is passed. */
+static void drop_stale(struct history *h) {
+    size_t events = h->max_events - h->max_events / 16, bytes = h->max_bytes - h->max_bytes / 16;
+    if (h->count <= h->max_events && h->bytes <= h->max_bytes)
+        return;
+    while (h->count > 1 && (h->count > events || h->bytes > bytes))
+        drop_oldest(h);
+}
+
+/* A chunk at the new end. */
+static int extend(struct history *h, size_t least) {
+    struct chunk *c = make_chunk(h, least);
+    if (c == NULL)
+        return TC_ENOMEM;
+    if (h->oldest == NULL) {
+        h->oldest = c;
+    } else {
+        assert(h->newest != NULL);
+        h->newest->used = h->newest_used;
+        h->newest->next = c;
+    }
+    h->newest = c;
+    h->newest_used = 0;
+    h->newest_cap = c->cap;
+    return 0;
+}
+
+void history_ahead(const struct history *h) {
+    if (h->newest == NULL)
+        return;
+    tc_prefetch(&h->ring[(h->start + h->count) & (h->cap - 1)], sizeof *h->ring);
+    tc_prefetch(h->newest->bytes + h->newest_used, AHEAD);
 }
 
 int history_push(struct history *h, struct tc_position pos, struct tc_str raw) {
     if (raw.n > UINT32_MAX / 2 || grow(h) != 0)
         return TC_ENOMEM;
-    if (!has_room(h->newest, raw)) {
-        struct chunk *c = make_chunk(h, room_for(raw));
-        if (c == NULL)
-            return TC_ENOMEM;
-        if (h->newest != NULL)
-            h->newest->next = c;
-        else
-            h->oldest = c;
-        h->newest = c;
-    }
-    h->ring[(h->start + h->count) & (h->cap - 1)] = put(h->newest, pos, raw);
+    if ((h->newest == NULL || h->newest_cap - h->newest_used < room_for(raw)) && extend(h, room_for(raw)) != 0)
+        return TC_ENOMEM;
+    h->ring[(h->start + h->count) & (h->cap - 1)] = put(h, h->newest, pos, raw);
     h->count++;
     h->bytes += raw.n;
-    while (h->count > 1 && (h->count > h->max_events || h->bytes > h->max_bytes))
-        drop_oldest(h);
+    drop_stale(h);
     return 0;
 }
 
@@ -127,17 +157,17 @@ int history_push_front(struct history *h, struct tc_position pos, struct tc_str 
         return TC_EFULL;
     if (raw.n > UINT32_MAX / 2 || grow(h) != 0)
         return TC_ENOMEM;
-    if (!has_room(h->oldest, raw)) {
+    if (h->oldest == NULL && extend(h, room_for(raw)) != 0)
+        return TC_ENOMEM;
+    if (h->oldest->cap - *used(h, h->oldest) < room_for(raw)) {
         struct chunk *c = make_chunk(h, room_for(raw));
         if (c == NULL)
             return TC_ENOMEM;
         c->next = h->oldest;
         h->oldest = c;
-        if (h->newest == NULL)
-            h->newest = c;
     }
     h->start = (h->start + h->cap - 1) & (h->cap - 1);
-    h->ring[h->start] = put(h->oldest, pos, raw);
+    h->ring[h->start] = put(h, h->oldest, pos, raw);
     h->count++;
     h->bytes += raw.n;
     return 0;

@@ -22,9 +22,10 @@ struct chunk;
 struct history {
     struct entry **ring; /* entries in chunks; cap is a power of two */
     size_t cap, start, count;
-    struct chunk *oldest, *newest; /* owned */
-    size_t bytes;                  /* of all entries */
-    size_t memory;                 /* of all chunks */
+    struct chunk *oldest, *newest;    /* owned */
+    uint32_t newest_used, newest_cap; /* bytes */
+    size_t bytes;                     /* of all entries */
+    size_t memory;                    /* of all chunks */
     size_t max_events, max_bytes;
 };
 
@@ -32,8 +33,9 @@ void history_init(struct history *h, size_t max_events, size_t max_bytes);
 void history_fini(struct history *h);  /* accepts zeroed memory */
 void history_clear(struct history *h); /* forgets the entries */
 
-/* Copies raw; drops the oldest beyond the bounds (the newest always stays). */
+/* Copies raw. Beyond a bound the oldest leave, a sixteenth of it at once; the newest always stays. */
 TC_MUST_USE int history_push(struct history *h, struct tc_position pos, struct tc_str raw);
+void history_ahead(const struct history *h); /* a push is about to come (base/prefetch.h) */
 /* At the old end, for loading backwards; TC_EFULL once a bound would be passed. */
 TC_MUST_USE int history_push_front(struct history *h, struct tc_position pos, struct tc_str raw);
 

@@ -11,6 +11,7 @@
 #include "http/batch.h"
 #include "tokencast/error.h"
 
+#define TOGETHER        16  /* fans whose memory is asked for at once */
 #define VISITS_PER_TURN 512 /* subscribers flushed before the loop looks at its sockets again */
 
 uint64_t hub_now_ms(const struct hub *h) {
@@ -37,12 +38,25 @@ uint64_t hub_quiet_ms(const struct hub *h) {
     return h->opts.sweep_ms > 1 ? (uint64_t)h->opts.sweep_ms / 2 : 1;
 }
 
+/* The next fans of `work` will be flushed: asks for the memory that this touches. */
+static void warm(struct tc_list *work) {
+    const struct fan *fans[TOGETHER];
+    unsigned n = 0;
+    for (struct tc_list *at = work->next; at != work && n < TOGETHER; at = at->next)
+        fans[n++] = TC_CONTAINER_OF(at, struct fan, dirty);
+    for (unsigned depth = 0; depth < FAN_DEPTHS && n > 1; depth++)
+        for (unsigned i = 0; i < n; i++)
+            fan_ahead(fans[i], depth);
+}
+
 static void flush(struct hub *h) {
     unsigned budget = VISITS_PER_TURN, told = 0;
     int64_t at[VISITS_PER_TURN];
     struct tc_list work;
     tc_list_move(&h->dirty, &work);
-    while (!tc_list_empty(&work)) {
+    for (unsigned i = 0; !tc_list_empty(&work); i++) {
+        if (i % TOGETHER == 0)
+            warm(&work);
         struct fan *f = TC_CONTAINER_OF(work.next, struct fan, dirty);
         unsigned before = budget;
         tc_list_remove(&f->dirty);
@@ -77,6 +91,7 @@ static void on_sweep(uv_timer_t *timer) {
     channels_sweep(h, now);
     recap_expire(&h->recap, now);
     eviction_sample(h);
+    epoch_sweep(h);
 }
 
 static void on_redis_up(void *arg) {
@@ -91,12 +106,12 @@ static void on_redis_down(void *arg, int err) {
     h->away = true;
 }
 
-    epoch_sweep(h);
 /* In a Cluster one feed's server may be back while another's is away. */
 static void on_redis_change(void *arg) {
     struct hub *h = arg;
     struct feed *f, *next;
     queue_forget(h);
+    epoch_look(h); /* answered before what the feeds ask for */
     HASH_ITER(hh, h->feeds, f, next) {
         feed_redis_changed(f);
     }
@@ -111,7 +126,6 @@ int hub_init(struct hub *h, uv_loop_t *loop, struct tc_redis *redis, const struc
         return TC_ENOMEM;
     h->check.data = h->idle.data = h->sweep.data = h;
     h->handles = 3;
-    epoch_look(h); /* answered before what the feeds ask for */
     uv_check_start(&h->check, on_check);
     uint64_t every = hub_quiet_ms(h);
     uv_timer_start(&h->sweep, on_sweep, every, every);
@@ -145,6 +159,7 @@ void hub_close(struct hub *h, void (*cb)(void *arg), void *arg) {
         feed_destroy(f);
     }
     recap_fini(&h->recap);
+    tc_buf_fini(&h->scratch);
     uv_close((uv_handle_t *)&h->check, on_handle_closed);
     uv_close((uv_handle_t *)&h->idle, on_handle_closed);
     uv_close((uv_handle_t *)&h->sweep, on_handle_closed);

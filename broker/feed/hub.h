@@ -94,7 +94,8 @@ struct hub {
     struct eviction eviction;
     struct queue queue;
     struct recap recap;
-    uint64_t said_point; /* said.h */
+    struct tc_buf scratch; /* of the tracks */
+    uint64_t said_point;   /* said.h */
     bool draining, closing;
     bool full;          /* no memory for more streams */
     uint64_t shedding;  /* streams that were told to go and have not gone */

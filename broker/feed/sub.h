@@ -41,19 +41,19 @@ struct sub {
     struct fan *fan;
     struct track *track;
     struct http_conn *conn;
-    uint64_t off;            /* LIVE: next byte of the track to send */
-    uint32_t index;          /* in track->subs */
-    uint8_t state;           /* enum sub_state */
-    uint8_t policy;          /* enum sub_policy */
-    bool blocked;            /* the socket took less than was offered; waits for on_writable */
-    bool more;               /* catch-up has more to do without waiting: the flush visits it */
-    bool shed;               /* counted in the hub's shedding */
+    uint64_t off;       /* LIVE: next byte of the track to send */
+    uint32_t index;     /* in track->subs */
+    uint8_t state;      /* enum sub_state */
+    uint8_t policy;     /* enum sub_policy */
+    bool blocked;       /* the socket took less than was offered; waits for on_writable */
+    bool more;          /* catch-up has more to do without waiting: the flush visits it */
+    bool shed;          /* counted in the hub's shedding */
+    struct tc_buf priv; /* to be sent before anything else */
+    size_t priv_sent;
+    uint64_t gap_dropped; /* and not yet told; 0 = none. What follows is not needed for an event */
+    struct tc_position gap_from, gap_to;
     uint64_t retires_ms;     /* loop time at which it is asked to come back; 0 = never */
     struct catchup *catchup; /* CATCHUP */
-    struct tc_buf priv;      /* to be sent before anything else */
-    size_t priv_sent;
-    struct tc_position gap_from, gap_to; /* dropped and not yet told; */
-    uint64_t gap_dropped;                /* 0 = none */
 };
 
 /* Takes conn (already a stream), `head` (emptied) and catchup, also on failure. The caller then calls sub_pump(). */

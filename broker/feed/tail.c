@@ -6,6 +6,7 @@
 #include "feed/tail.h"
 
 #include "base/log.h"
+#include "base/prefetch.h"
 #include "feed/liveness.h"
 #include "feed/queue.h"
 #include "feed/vanish.h"
@@ -198,8 +199,8 @@ static void on_read(void *arg, int err, const redisReply *reply) {
         return;
     }
     f->behind_ms = 0;
-    if (reply->elements > 1)
     f->epoch = f->hub->epoch;
+    if (reply->elements > 1)
         f->hub->stats.sweeps_found++;
     if (!take_entries(f, reply, 1))
         return;
@@ -250,6 +251,18 @@ static void on_message(void *arg, struct tc_str payload) {
     } else if (tc_position_cmp(pos, f->last) > 0) {
         tail_read(f);
     }
+}
+
+/* A step further from the feed each time: the feed, what it points to, … the connection. */
+static void ahead(void *arg, unsigned depth) {
+    struct feed *f = arg;
+    if (depth == 0) {
+        tc_prefetch(f, offsetof(struct feed, hh));
+        return;
+    }
+    if (depth == 1)
+        history_ahead(&f->history);
+    fan_ahead(&f->fan, depth - 1);
 }
 
 static void on_subscribed(void *arg) {
@@ -306,6 +319,7 @@ static void loaded(struct feed *f) {
     const struct history *h = &f->history;
     f->last = history_at(h, h->count - 1)->pos;
     f->started = f->last.seq > 1;
+    f->epoch = f->hub->epoch;
     for (size_t i = 0; i < h->count; i++) {
         const struct entry *e = history_at(h, i);
         struct tc_event ev;
@@ -319,7 +333,6 @@ static void loaded(struct feed *f) {
         load_done(f);
 }
 
-    f->epoch = f->hub->epoch;
 /* Entries come newest first. 1, or 0 when the history needs no more; TC_ENOMEM: there are events, and none is kept. */
 static int take_backwards(struct feed *f, const redisReply *reply) {
     struct history *h = &f->history;
@@ -421,7 +434,7 @@ void tail_reload(struct feed *f) {
 int tail_start(struct feed *f) {
     char channel[TC_KEY_MAX];
     tc_key_gen(channel, f->hub->opts.prefix, TC_KEY_BELL, f->id);
-    f->bell = (struct tc_redis_sub){.on_message = on_message, .on_ready = on_subscribed, .arg = f};
+    f->bell = (struct tc_redis_sub){.on_message = on_message, .ahead = ahead, .on_ready = on_subscribed, .arg = f};
     int err = tc_redis_subscribe(f->hub->redis, &f->bell, channel);
     if (err == 0)
         f->state = FEED_SUBSCRIBING;

@@ -1,6 +1,7 @@
 /* Segments and frame index of one wire form. Loop thread; owned by its fan. See track.h. */
 #include "feed/track.h"
 
+#include "base/prefetch.h"
 #include "tokencast/error.h"
 
 #include <stdlib.h>
@@ -8,16 +9,19 @@
 
 #define SEGMENT_MIN 2048
 #define SEGMENT_MAX 65536
+#define AHEAD       128 /* bytes of a frame, mostly */
 
 static int emit_paced(void *arg, struct tc_position pos, const struct tc_event *ev, struct tc_str raw);
 
-int track_create(struct track **out, const struct track_key *key, size_t max_events, size_t max_bytes) {
+int track_create(struct track **out, const struct track_key *key, size_t max_events, size_t max_bytes,
+                 struct tc_buf *scratch) {
     struct track *t = calloc(1, sizeof *t);
     if (t == NULL)
         return TC_ENOMEM;
     t->key = *key;
     t->max_events = max_events;
     t->max_bytes = max_bytes;
+    t->scratch = scratch;
     merge_init(&t->merge, key->pace, SEGMENT_MAX, emit_paced, t);
     *out = t;
     return 0;
@@ -32,7 +36,6 @@ void track_destroy(struct track *t) {
         t->first = next;
     }
     merge_fini(&t->merge);
-    tc_buf_fini(&t->scratch);
     free(t->frames);
     free(t->subs);
     free(t);
@@ -148,13 +151,13 @@ static bool must_keep(const struct tc_event *ev) {
 
 static int append_event(struct track *t, struct tc_position pos, struct tc_position reach,
                         const struct dialect_event *in) {
-    tc_buf_reset(&t->scratch);
-    int err = frame_news(&t->scratch, &t->key, &t->said, in);
+    tc_buf_reset(t->scratch);
+    int err = frame_news(t->scratch, &t->key, &t->said, in);
     if (err != 0)
         return err;
-    if (!tc_buf_ok(&t->scratch))
+    if (!tc_buf_ok(t->scratch))
         return TC_ENOMEM;
-    return append(t, tc_buf_str(&t->scratch), (struct frame){.pos = pos, .reach = reach, .keep = must_keep(in->ev)});
+    return append(t, tc_buf_str(t->scratch), (struct frame){.pos = pos, .reach = reach, .keep = must_keep(in->ev)});
 }
 
 static int emit_paced(void *arg, struct tc_position pos, const struct tc_event *ev, struct tc_str raw) {
@@ -173,6 +176,14 @@ int track_event(struct track *t, struct tc_position pos, const struct dialect_ev
     return err != 0 ? err : merge_flush(&t->merge);
 }
 
+void track_ahead(const struct track *t) {
+    if (t->frames != NULL)
+        tc_prefetch(track_frame(t, t->frame_next), sizeof(struct frame));
+    if (t->last != NULL)
+        tc_prefetch(t->last, sizeof(struct segment) + AHEAD);
+    tc_prefetch(t->subs, sizeof(struct sub *));
+}
+
 /* What the pace holds back came before what is said now. */
 static int release_held(struct track *t) {
     enum pace pace = t->merge.pace;
@@ -187,30 +198,30 @@ int track_control(struct track *t, const struct dialect_control *in) {
     int err = strcmp(in->type, "status") == 0 ? 0 : release_held(t);
     if (err != 0)
         return err;
-    tc_buf_reset(&t->scratch);
-    frame_control(&t->scratch, &t->key, in);
-    if (!tc_buf_ok(&t->scratch))
+    tc_buf_reset(t->scratch);
+    frame_control(t->scratch, &t->key, in);
+    if (!tc_buf_ok(t->scratch))
         return TC_ENOMEM;
-    return append(t, tc_buf_str(&t->scratch), (struct frame){.pos = t->pos, .reach = t->pos, .keep = true});
+    return append(t, tc_buf_str(t->scratch), (struct frame){.pos = t->pos, .reach = t->pos, .keep = true});
 }
 
 int track_heartbeat(struct track *t) {
-    tc_buf_reset(&t->scratch);
-    frame_heartbeat(&t->scratch, &t->key);
-    if (!tc_buf_ok(&t->scratch))
+    tc_buf_reset(t->scratch);
+    frame_heartbeat(t->scratch, &t->key);
+    if (!tc_buf_ok(t->scratch))
         return TC_ENOMEM;
-    return append(t, tc_buf_str(&t->scratch), (struct frame){.pos = t->pos, .reach = t->pos, .silent = true});
+    return append(t, tc_buf_str(t->scratch), (struct frame){.pos = t->pos, .reach = t->pos, .silent = true});
 }
 
 int track_end(struct track *t) {
     int err = release_held(t);
     if (err != 0)
         return err;
-    tc_buf_reset(&t->scratch);
-    frame_end(&t->scratch, &t->key);
-    if (!tc_buf_ok(&t->scratch))
+    tc_buf_reset(t->scratch);
+    frame_end(t->scratch, &t->key);
+    if (!tc_buf_ok(t->scratch))
         return TC_ENOMEM;
-    err = append(t, tc_buf_str(&t->scratch), (struct frame){.pos = t->pos, .reach = t->pos, .keep = true});
+    err = append(t, tc_buf_str(t->scratch), (struct frame){.pos = t->pos, .reach = t->pos, .keep = true});
     if (err == 0) {
         t->ended = true;
         t->todo = t->sub_count;

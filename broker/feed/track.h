@@ -56,11 +56,10 @@ struct segment {
 
 struct sub;
 
+/* What an event touches comes first: with a thousand generations it is cold each time. */
 struct track {
     struct track_key key;
     struct track *next; /* of the same fan */
-    struct merge merge; /* holds text back for a pace */
-    struct said said;   /* to all who stand at its head, in a form that can only append */
     struct segment *first, *last;
     uint64_t tail_off, head_off;
     struct frame *frames; /* ring; cap is a power of two; frame number n lies at n & (cap - 1) */
@@ -68,22 +67,25 @@ struct track {
     size_t frame_cap;
     struct tc_position pos;      /* after the newest frame */
     struct tc_position tail_pos; /* before frame_first */
-    size_t max_events, max_bytes;
-    bool ended;  /* the last chunk is in; nothing follows */
-    bool broken; /* there was no memory for an event: nobody stands on it, and nobody may again */
-
-    struct sub **subs; /* everyone who stands on this track, in no order */
+    struct tc_buf *scratch;      /* borrowed: a frame before it is copied */
+    struct sub **subs;           /* everyone who stands on this track, in no order */
     uint32_t sub_count, sub_cap;
     uint32_t hand, todo; /* flush: next to visit, and how many are left this time */
     uint32_t blocked;    /* how many wait for their sockets */
-    uint64_t beat_ms;    /* loop time of the heartbeat or frame last seen by fan_heartbeat() */
-    uint64_t beat_off;   /* head_off then */
+    bool ended;          /* the last chunk is in; nothing follows */
+    bool broken;         /* there was no memory for an event: nobody stands on it, and nobody may again */
 
-    struct tc_buf scratch;
+    size_t max_events, max_bytes;
+    uint64_t beat_ms;  /* loop time of the heartbeat or frame last seen by fan_heartbeat() */
+    uint64_t beat_off; /* head_off then */
     void (*on_trim)(struct track *t, uint64_t new_tail); /* set by the fan */
+    struct merge merge;                                  /* holds text back for a pace */
+    struct said said; /* to all who stand at its head, in a form that can only append */
 };
 
-TC_MUST_USE int track_create(struct track **out, const struct track_key *key, size_t max_events, size_t max_bytes);
+/* scratch: borrowed for the track's life; shared by all tracks of a loop. */
+TC_MUST_USE int track_create(struct track **out, const struct track_key *key, size_t max_events, size_t max_bytes,
+                             struct tc_buf *scratch);
 void track_destroy(struct track *t);
 
 /* Whoever joins from now on stands after pos: what was appended until now is of a branch that was lost, or nothing was.
@@ -91,6 +93,7 @@ void track_destroy(struct track *t);
 void track_begin(struct track *t, struct tc_position pos);
 /* A new event through filter and pace; 0 also when nothing comes out of it yet. `id` as in dialect_event. */
 TC_MUST_USE int track_event(struct track *t, struct tc_position pos, const struct dialect_event *in);
+void track_ahead(const struct track *t); /* an event is about to come: asks for the memory that t points to */
 TC_MUST_USE int track_control(struct track *t, const struct dialect_control *in);
 TC_MUST_USE int track_heartbeat(struct track *t);
 TC_MUST_USE int track_end(struct track *t); /* gives out what the pace holds back, then the last chunk */

@@ -31,7 +31,7 @@ struct http_options {
     int64_t header_timeout_ms; /* from the first byte (or accept) to the end of the headers; beyond: 408 */
     int64_t body_timeout_ms;   /* for the body; beyond: 408 */
     int64_t keepalive_ms;      /* idle between requests; then closed */
-    int64_t user_timeout_ms;   /* TCP_USER_TIMEOUT on streams: a peer that acknowledges nothing is reaped */
+    int64_t user_timeout_ms;   /* TCP_USER_TIMEOUT on streams: a peer that acknowledges or reads nothing is reaped */
     int64_t notsent_lowat;     /* TCP_NOTSENT_LOWAT on streams, bytes; 0 = leave */
     struct http_batch *batch;  /* streams may be sent through it; borrowed, outlives the server; NULL = none */
 };
@@ -117,6 +117,7 @@ void http_stream_set_arg(struct http_conn *conn, void *arg);
 bool http_stream_chunked(const struct http_conn *conn);
 /* One send()/sendmsg() without blocking. Bytes taken (may be fewer), TC_EAGAIN, or TC_EIO when the peer is gone. */
 ssize_t http_stream_send(struct http_conn *conn, const struct iovec *iov, int n);
+void http_stream_ahead(const struct http_conn *conn); /* a send is about to come (base/prefetch.h) */
 void http_stream_want_write(struct http_conn *conn);
 /* The stream is over and conn is no longer the caller's. clean: FIN after what was sent; else RST (an unfinished body
  * must not look finished). No callback follows. Allowed inside the callbacks. */

@@ -2,6 +2,7 @@
  * Reading goes on only to notice that the peer leaves; a FIN counts as leaving, since no client of a stream half-closes
  * and a proxy that does has lost its client. */
 #define _GNU_SOURCE /* TCP_USER_TIMEOUT */
+#include "base/prefetch.h"
 #include "http/conn.h"
 #include "http/server.h"
 
@@ -80,6 +81,10 @@ ssize_t http_stream_send(struct http_conn *c, const struct iovec *iov, int n) {
     if (sent >= 0)
         return sent;
     return errno == EAGAIN || errno == EINTR ? TC_EAGAIN : TC_EIO;
+}
+
+void http_stream_ahead(const struct http_conn *c) {
+    tc_prefetch(&c->slot, sizeof(*c) - offsetof(struct http_conn, slot));
 }
 
 void http_stream_want_write(struct http_conn *c) {

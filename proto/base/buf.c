@@ -1,6 +1,8 @@
 /* A growable byte buffer; see buf.h. Owned and used by one thread. */
 #include "base/buf.h"
 
+#include "base/digits.h"
+
 #include <assert.h>
 #include <math.h>
 #include <stdarg.h>
@@ -36,7 +38,7 @@ static bool grow(struct tc_buf *b, size_t need) {
     return true;
 }
 
-char *tc_buf_reserve(struct tc_buf *b, size_t n) {
+char *tc_buf_grow(struct tc_buf *b, size_t n) {
     if (b->failed)
         return NULL;
     if (n > SIZE_MAX - b->len || (b->max != 0 && b->len + n > b->max)) {
@@ -51,37 +53,9 @@ char *tc_buf_reserve(struct tc_buf *b, size_t n) {
     return b->data + b->len;
 }
 
-void tc_buf_append(struct tc_buf *b, const void *p, size_t n) {
-    char *to;
-    if (n == 0 || (to = tc_buf_reserve(b, n)) == NULL)
-        return;
-    memcpy(to, p, n);
-    b->len += n;
-}
-
-void tc_buf_puts(struct tc_buf *b, const char *s) {
-    tc_buf_append(b, s, strlen(s));
-}
-
-void tc_buf_putc(struct tc_buf *b, char c) {
-    char *to = tc_buf_reserve(b, 1);
-    if (to != NULL) {
-        *to = c;
-        b->len++;
-    }
-}
-
-void tc_buf_put_str(struct tc_buf *b, struct tc_str s) {
-    tc_buf_append(b, s.p, s.n);
-}
-
 void tc_buf_put_u64(struct tc_buf *b, uint64_t v) {
-    char digits[20];
-    size_t at = sizeof(digits);
-    do
-        digits[--at] = (char)('0' + v % 10);
-    while ((v /= 10) != 0);
-    tc_buf_append(b, digits + at, sizeof(digits) - at);
+    char digits[TC_DIGITS_MAX];
+    tc_buf_append(b, digits, tc_digits(digits, v));
 }
 
 void tc_buf_put_i64(struct tc_buf *b, int64_t v) {

@@ -29,12 +29,34 @@ static inline struct tc_str tc_buf_str(const struct tc_buf *b) {
     return (struct tc_str){b->data, b->len};
 }
 
+char *tc_buf_grow(struct tc_buf *b, size_t n); /* tc_buf_reserve() where the room is not there yet */
+
 /* Room for n more bytes at data+len, NULL on failure; the caller then adds what it wrote to len. */
-char *tc_buf_reserve(struct tc_buf *b, size_t n);
-void tc_buf_append(struct tc_buf *b, const void *p, size_t n);
-void tc_buf_puts(struct tc_buf *b, const char *s);
-void tc_buf_putc(struct tc_buf *b, char c);
-void tc_buf_put_str(struct tc_buf *b, struct tc_str s);
+static inline char *tc_buf_reserve(struct tc_buf *b, size_t n) {
+    bool fits = b->data != NULL && n <= b->cap - b->len && (b->max == 0 || b->len + n <= b->max);
+    return fits && !b->failed ? b->data + b->len : tc_buf_grow(b, n);
+}
+
+static inline void tc_buf_append(struct tc_buf *b, const void *p, size_t n) {
+    char *to = n > 0 ? tc_buf_reserve(b, n) : NULL;
+    if (to == NULL)
+        return;
+    memcpy(to, p, n);
+    b->len += n;
+}
+
+static inline void tc_buf_puts(struct tc_buf *b, const char *s) {
+    tc_buf_append(b, s, strlen(s));
+}
+
+static inline void tc_buf_putc(struct tc_buf *b, char c) {
+    tc_buf_append(b, &c, 1);
+}
+
+static inline void tc_buf_put_str(struct tc_buf *b, struct tc_str s) {
+    tc_buf_append(b, s.p, s.n);
+}
+
 void tc_buf_put_u64(struct tc_buf *b, uint64_t v);
 void tc_buf_put_i64(struct tc_buf *b, int64_t v);
 void tc_buf_put_double(struct tc_buf *b, double d); /* short text that reads back equal; "nan", "inf", "-inf" */

@@ -105,9 +105,9 @@ static bool on_reply(void *arg, const redisReply *reply) {
     return is_live(c);
 }
 
-static bool on_message(void *arg, struct tc_str channel, struct tc_str payload) {
+static bool on_messages(void *arg, const struct tc_push *messages, size_t n) {
     struct tc_conn *c = arg;
-    c->ev.on_message(c->ev.arg, channel, payload);
+    c->ev.on_messages(c->ev.arg, messages, n);
     return is_live(c);
 }
 
@@ -200,7 +200,7 @@ void tc_conn_greeted(struct tc_conn *c) {
     c->overdue = false;
     c->refused = false;
     c->link->stats.connects++;
-    c->reader.on_message = c->ev.on_message ? on_message : NULL;
+    c->reader.on_messages = c->ev.on_messages ? on_messages : NULL;
     uv_timer_stop(&c->timer);
     if (c->ev.on_reply)
         start_timer(c, quiet_period(c));

@@ -51,7 +51,7 @@ struct tc_conn_events {
      * here too. */
     void (*on_reply)(void *arg, const redisReply *reply);
     /* With on_reply: where published messages go, except now and then one that comes as a reply. NULL = all do. */
-    void (*on_message)(void *arg, struct tc_str channel, struct tc_str payload);
+    void (*on_messages)(void *arg, const struct tc_push *messages, size_t n);
     void *arg;
 };
 

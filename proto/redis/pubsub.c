@@ -7,6 +7,7 @@
 
 #include "base/buf.h"
 #include "base/log.h"
+#include "redis/channel.h"
 #include "redis/reply.h"
 #include "redis/slot.h"
 #include "tokencast/error.h"
@@ -14,94 +15,10 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define HASH_NONFATAL_OOM         1
-#define uthash_nonfatal_oom(item) ((item)->unhashed = true)
-#include <uthash.h>
 #include <utlist.h>
 
 #define BATCH_BYTES 65536        /* of one SUBSCRIBE with many channels */
 #define MARKER      "subscribed" /* see subscribe_all */
-
-struct tc_channel {
-    UT_hash_handle hh;
-    struct tc_redis_sub *subs;                /* the subscribers' memory; in order of arrival */
-    struct tc_redis_sub *next;                /* the walk's place: the one to visit next */
-    struct tc_pubsub_link *home;              /* NULL: homeless */
-    struct tc_channel *home_prev, *home_next; /* in home->channels */
-    uint64_t sent, confirmed;                 /* SUBSCRIBEs on the present connection, and their answers */
-    uint64_t leaving;                         /* UNSUBSCRIBEs that were not answered */
-    uint64_t owed;                            /* answers of either kind that have not come */
-    bool unhashed;                            /* out of memory while adding to the table */
-    size_t len;
-    char name[];
-};
-
-/* ---- channels ---- */
-
-static struct tc_channel *find(struct tc_pubsub *ps, const char *name, size_t len) {
-    struct tc_channel *ch = NULL;
-    HASH_FIND(hh, ps->channels, name, len, ch);
-    return ch;
-}
-
-/* Forgets what a connection has answered; subscribers wait for the first SUBSCRIBE of the next. */
-static void forget(struct tc_channel *ch) {
-    ch->sent = ch->confirmed = ch->leaving = ch->owed = 0;
-    for (struct tc_redis_sub *sub = ch->subs; sub; sub = sub->next)
-        sub->ticket = 1;
-}
-
-static void settle(struct tc_pubsub *ps, struct tc_channel *ch, struct tc_pubsub_link *home) {
-    ch->home = home;
-    if (home)
-        DL_APPEND2(home->channels, ch, home_prev, home_next);
-    else
-        ps->homeless++;
-}
-
-static void leave(struct tc_pubsub *ps, struct tc_channel *ch) {
-    if (ch->home)
-        DL_DELETE2(ch->home->channels, ch, home_prev, home_next);
-    else
-        ps->homeless--;
-    ch->home = NULL;
-    forget(ch);
-}
-
-static struct tc_channel *create(struct tc_pubsub *ps, const char *name, size_t len) {
-    struct tc_channel *ch = calloc(1, sizeof(*ch) + len + 1);
-    if (!ch)
-        return NULL;
-    memcpy(ch->name, name, len);
-    ch->len = len;
-    HASH_ADD_KEYPTR(hh, ps->channels, ch->name, len, ch);
-    if (ch->unhashed) {
-        free(ch);
-        return NULL;
-    }
-    settle(ps, ch, ps->home(ps->arg, (struct tc_str){ch->name, len}));
-    return ch;
-}
-
-static void destroy(struct tc_pubsub *ps, struct tc_channel *ch) {
-    leave(ps, ch);
-    HASH_DELETE(hh, ps->channels, ch);
-    free(ch);
-}
-
-static void destroy_if_unused(struct tc_pubsub *ps, struct tc_channel *ch) {
-    if (!ch->subs && ch->owed == 0)
-        destroy(ps, ch);
-}
-
-static void detach(struct tc_channel *ch, struct tc_redis_sub *sub) {
-    if (ch->next == sub)
-        ch->next = sub->next;
-    DL_DELETE(ch->subs, sub);
-    sub->channel = NULL;
-    sub->prev = sub->next = NULL;
-}
 
 /* ---- talking to Redis ---- */
 
@@ -208,9 +125,12 @@ void tc_pubsub_disallow(struct tc_pubsub_link *l) {
 
 /* ---- hearing from Redis ---- */
 
-static void on_message(void *arg, struct tc_str channel, struct tc_str payload) {
-    struct tc_pubsub_link *l = arg;
-    struct tc_channel *ch = find(l->ps, channel.p ? channel.p : "", channel.n);
+static struct tc_channel *find(const struct tc_pubsub *ps, struct tc_str name) {
+    name.p = name.p ? name.p : "";
+    return tc_channel_find(ps, name, tc_channel_hash(name));
+}
+
+static void deliver(struct tc_pubsub_link *l, struct tc_channel *ch, struct tc_str payload) {
     if (!ch || ch->home != l)
         return;
     l->ps->stats->messages++;
@@ -223,6 +143,17 @@ static void on_message(void *arg, struct tc_str channel, struct tc_str payload) 
         if (sub->ticket == 0)
             sub->on_message(sub->arg, payload);
     }
+}
+
+static void on_messages(void *arg, const struct tc_push *messages, size_t n) {
+    struct tc_pubsub_link *l = arg;
+    unsigned hashes[TC_READER_TOGETHER];
+    for (size_t i = 0; i < n; i++)
+        hashes[i] = tc_channel_hash(messages[i].channel);
+    if (n > 1)
+        tc_channels_warm(l->ps, hashes, n);
+    for (size_t i = 0; i < n && l->conn.state == TC_CONN_UP; i++)
+        deliver(l, tc_channel_find(l->ps, messages[i].channel, hashes[i]), messages[i].payload);
 }
 
 static void on_subscribed(struct tc_channel *ch) {
@@ -253,10 +184,9 @@ static void on_pong(struct tc_pubsub_link *l, const redisReply *reply) {
 }
 
 static void lose_home(struct tc_pubsub *ps, struct tc_channel *ch) {
-    leave(ps, ch);
-    settle(ps, ch, NULL);
+    tc_channel_settle(ps, ch, NULL);
     if (!ch->subs)
-        destroy(ps, ch);
+        tc_channel_destroy(ps, ch);
 }
 
 /* The answer to an (UN)SUBSCRIBE. */
@@ -268,7 +198,7 @@ static void on_answer(struct tc_pubsub_link *l, struct tc_channel *ch, bool subs
     if (!subscribed && ch->leaving > 0)
         ch->leaving--;
     ch->owed--;
-    destroy_if_unused(l->ps, ch);
+    tc_channel_destroy_if_unused(l->ps, ch);
 }
 
 /* What nobody waits for. In a Cluster it happens: the server ends a subscription when the slot leaves it, and the last
@@ -292,13 +222,13 @@ static int on_triple(struct tc_pubsub_link *l, const redisReply *reply) {
     if (l->ps->sharded && kind.n > 1 && kind.p[0] == 's' && !tc_str_is(kind, "subscribe"))
         kind = (struct tc_str){kind.p + 1, kind.n - 1};
     if (tc_str_is(kind, "message")) {
-        on_message(l, name, tc_reply_str(reply->element[2]));
+        deliver(l, find(l->ps, name), tc_reply_str(reply->element[2]));
         return 0;
     }
     bool subscribed = tc_str_is(kind, "subscribe");
     if (!subscribed && !tc_str_is(kind, "unsubscribe"))
         return TC_EPROTO;
-    struct tc_channel *ch = find(l->ps, name.p ? name.p : "", name.n);
+    struct tc_channel *ch = find(l->ps, name);
     bool expected = ch && ch->home == l && ch->owed > 0 && (subscribed || ch->leaving > 0);
     if (!expected)
         return on_unexpected(l, ch, subscribed);
@@ -310,8 +240,8 @@ static int on_triple(struct tc_pubsub_link *l, const redisReply *reply) {
 static void reset(struct tc_pubsub_link *l) {
     for (struct tc_channel *ch = l->channels, *following; ch; ch = following) {
         following = ch->home_next;
-        forget(ch);
-        destroy_if_unused(l->ps, ch);
+        tc_channel_forget(ch);
+        tc_channel_destroy_if_unused(l->ps, ch);
     }
 }
 
@@ -371,7 +301,7 @@ void tc_pubsub_link_start(struct tc_pubsub_link *l, struct tc_pubsub *ps, uv_loo
                           const struct tc_endpoint *at, enum tc_conn_peer peer, void (*on_change)(void *arg, int err),
                           void *arg) {
     const struct tc_conn_events ev = {
-        .peer = peer, .on_up = on_up, .on_down = on_down, .on_reply = on_reply, .on_message = on_message, .arg = l};
+        .peer = peer, .on_up = on_up, .on_down = on_down, .on_reply = on_reply, .on_messages = on_messages, .arg = l};
     l->ps = ps;
     l->channels = NULL;
     l->allowed = l->sent = l->ready = false;
@@ -395,22 +325,21 @@ void tc_pubsub_link_close(struct tc_pubsub_link *l, void (*cb)(void *arg)) {
 void tc_pubsub_detach(struct tc_pubsub *ps) {
     for (struct tc_channel *ch = ps->channels; ch; ch = ch->hh.next) {
         while (ch->subs)
-            detach(ch, ch->subs);
+            tc_channel_detach(ch, ch->subs);
     }
 }
 
 void tc_pubsub_fini(struct tc_pubsub *ps) {
     struct tc_channel *ch, *following;
     HASH_ITER(hh, ps->channels, ch, following) {
-        destroy(ps, ch);
+        tc_channel_destroy(ps, ch);
     }
 }
 
 static void move(struct tc_pubsub *ps, struct tc_channel *ch, struct tc_pubsub_link *home) {
-    leave(ps, ch);
-    settle(ps, ch, home);
+    tc_channel_settle(ps, ch, home);
     if (!ch->subs) {
-        destroy(ps, ch);
+        tc_channel_destroy(ps, ch);
         return;
     }
     int rc = home && home->sent ? subscribe_one(home, ch) : 0;
@@ -431,11 +360,11 @@ void tc_pubsub_rehome(struct tc_pubsub *ps) {
 
 int tc_pubsub_add(struct tc_pubsub *ps, struct tc_redis_sub *sub, const char *channel) {
     assert(!sub->channel);
-    size_t len = strlen(channel);
-    struct tc_channel *ch = find(ps, channel, len);
+    struct tc_str name = tc_str_from(channel);
+    struct tc_channel *ch = find(ps, name);
     bool is_new = !ch;
     if (is_new)
-        ch = create(ps, channel, len);
+        ch = tc_channel_create(ps, name);
     if (!ch)
         return TC_ENOMEM;
     bool sent = ch->home && ch->home->sent;
@@ -443,7 +372,7 @@ int tc_pubsub_add(struct tc_pubsub *ps, struct tc_redis_sub *sub, const char *ch
         int rc = subscribe_one(ch->home, ch);
         if (rc) {
             if (is_new)
-                destroy(ps, ch);
+                tc_channel_destroy(ps, ch);
             return rc;
         }
     }
@@ -457,11 +386,11 @@ void tc_pubsub_remove(struct tc_pubsub *ps, struct tc_redis_sub *sub) {
     struct tc_channel *ch = sub->channel;
     if (!ch)
         return;
-    detach(ch, sub);
+    tc_channel_detach(ch, sub);
     if (ch->subs)
         return;
     if (!ch->home || !ch->home->sent)
-        destroy_if_unused(ps, ch);
+        tc_channel_destroy_if_unused(ps, ch);
     else
         unsubscribe_one(ch->home, ch);
 }

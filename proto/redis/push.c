@@ -12,14 +12,16 @@ struct cursor {
     size_t n, at; /* may pass n: so many are needed at least */
 };
 
-/* The bytes of `text` as far as they are there. */
-static bool skip(struct cursor *c, const char *text) {
-    size_t left = c->n - c->at, len = strlen(text);
-    if (memcmp(c->p + c->at, text, left < len ? left : len) != 0)
+/* The bytes of `text` as far as they are there. A known length makes it one comparison. */
+static inline bool skip(struct cursor *c, const char *text, size_t len) {
+    size_t left = c->n - c->at;
+    if (left < len ? memcmp(c->p + c->at, text, left) != 0 : memcmp(c->p + c->at, text, len) != 0)
         return false;
     c->at += len;
     return true;
 }
+
+#define SKIP(c, literal) skip((c), (literal), sizeof(literal) - 1)
 
 static bool is_digit(char c) {
     return c >= '0' && c <= '9';
@@ -28,7 +30,7 @@ static bool is_digit(char c) {
 /* `$<length>\r\n`. */
 static enum tc_push_found skip_length(struct cursor *c, size_t *length) {
     *length = 0;
-    if (!skip(c, "$"))
+    if (!SKIP(c, "$"))
         return TC_PUSH_OTHER;
     size_t first = c->at;
     for (; c->at < c->n && is_digit(c->p[c->at]); c->at++) {
@@ -41,7 +43,7 @@ static enum tc_push_found skip_length(struct cursor *c, size_t *length) {
         return TC_PUSH_PART;
     }
     bool padded = c->p[first] == '0' && c->at > first + 1;
-    if (c->at == first || padded || !skip(c, "\r\n"))
+    if (c->at == first || padded || !SKIP(c, "\r\n"))
         return TC_PUSH_OTHER;
     return c->at > c->n ? TC_PUSH_PART : TC_PUSH_WHOLE;
 }
@@ -57,7 +59,7 @@ static enum tc_push_found skip_bulk(struct cursor *c, struct tc_str *out) {
         c->at += 2;
         return TC_PUSH_PART;
     }
-    if (!skip(c, "\r\n"))
+    if (!SKIP(c, "\r\n"))
         return TC_PUSH_OTHER;
     return c->at > c->n ? TC_PUSH_PART : TC_PUSH_WHOLE;
 }
@@ -65,7 +67,7 @@ static enum tc_push_found skip_bulk(struct cursor *c, struct tc_str *out) {
 enum tc_push_found tc_push_scan(const char *p, size_t n, struct tc_push *out) {
     struct cursor c = {p, n, 0};
     out->size = n + 1; /* what is not a message may be whole with the next byte */
-    if (!skip(&c, "*3\r\n$7\r\nmessage\r\n") && !skip(&c, "*3\r\n$8\r\nsmessage\r\n"))
+    if (!SKIP(&c, "*3\r\n$7\r\nmessage\r\n") && !SKIP(&c, "*3\r\n$8\r\nsmessage\r\n"))
         return TC_PUSH_OTHER;
     if (c.at >= n)
         return TC_PUSH_PART;

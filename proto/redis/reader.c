@@ -101,7 +101,7 @@ static int take_held(struct tc_reader *r, struct tc_str *in, tc_reader_reply_cb 
         r->needed = m.size;
         return 0;
     case TC_PUSH_WHOLE:
-        rc = r->on_message(arg, m.channel, m.payload) ? 0 : STOPPED;
+        rc = r->on_messages(arg, &m, 1) ? 0 : STOPPED;
         break;
     case TC_PUSH_OTHER:
         rc = feed_hiredis(r, tc_buf_str(&r->held), on_reply, arg);
@@ -114,30 +114,37 @@ static int take_held(struct tc_reader *r, struct tc_str *in, tc_reader_reply_cb 
     return rc;
 }
 
+/* The messages that lie there one behind the other. `out` has a place more, for what is behind them: *behind says what
+ * that is. Takes them off *in. */
+static size_t scan_messages(struct tc_str *in, struct tc_push *out, enum tc_push_found *behind) {
+    size_t n = 0;
+    *behind = TC_PUSH_OTHER;
+    while (n < TC_READER_TOGETHER && in->n > 0 && (*behind = tc_push_scan(in->p, in->n, &out[n])) == TC_PUSH_WHOLE)
+        (void)cut(in, out[n++].size);
+    return n;
+}
+
 /* Takes messages as they lie, up to something else. */
 static int take_messages(struct tc_reader *r, struct tc_str *in, void *arg) {
-    struct tc_push m;
-    while (in->n > 0) {
-        switch (tc_push_scan(in->p, in->n, &m)) {
-        case TC_PUSH_OTHER:
-            return 0;
-        case TC_PUSH_PART:
-            r->needed = m.size;
-            tc_buf_put_str(&r->held, cut(in, in->n));
-            return tc_buf_ok(&r->held) ? 0 : TC_ENOMEM;
-        case TC_PUSH_WHOLE:
-            (void)cut(in, m.size);
-            if (!r->on_message(arg, m.channel, m.payload))
-                return STOPPED;
-        }
-    }
-    return 0;
+    struct tc_push m[TC_READER_TOGETHER + 1];
+    enum tc_push_found behind;
+    size_t n;
+    do {
+        n = scan_messages(in, m, &behind);
+        if (n > 0 && !r->on_messages(arg, m, n))
+            return STOPPED;
+    } while (n == TC_READER_TOGETHER);
+    if (in->n == 0 || behind == TC_PUSH_OTHER)
+        return 0;
+    r->needed = m[n].size;
+    tc_buf_put_str(&r->held, cut(in, in->n));
+    return tc_buf_ok(&r->held) ? 0 : TC_ENOMEM;
 }
 
 /* One helping: ends where a message may begin, which is then taken by itself. */
 static size_t helping(const struct tc_reader *r, struct tc_str in) {
     size_t n = in.n < HELPING ? in.n : HELPING;
-    return r->on_message ? tc_push_seek(in.p, n) : n;
+    return r->on_messages ? tc_push_seek(in.p, n) : n;
 }
 
 int tc_reader_feed(struct tc_reader *r, const char *p, size_t n, tc_reader_reply_cb on_reply, void *arg) {
@@ -148,7 +155,7 @@ int tc_reader_feed(struct tc_reader *r, const char *p, size_t n, tc_reader_reply
             rc = take_held(r, &in, on_reply, arg);
             continue;
         }
-        if (r->on_message && r->partial == 0)
+        if (r->on_messages && r->partial == 0)
             rc = take_messages(r, &in, arg);
         if (rc == 0 && in.n > 0)
             rc = feed_hiredis(r, cut(&in, helping(r, in)), on_reply, arg);

@@ -6,12 +6,15 @@
 #include "base/attr.h"
 #include "base/buf.h"
 
+#include "redis/push.h"
+
 #include <hiredis/hiredis.h>
 #include <stdbool.h>
 #include <stddef.h>
 
 #define TC_READER_MAX_BYTES    ((size_t)512 << 20) /* Redis's own bound on a string */
 #define TC_READER_MAX_ELEMENTS (1 << 20)
+#define TC_READER_TOGETHER     16
 
 typedef bool (*tc_reader_reply_cb)(void *arg, const redisReply *reply);
 
@@ -22,9 +25,9 @@ struct tc_reader {
     const char *too_much;                     /* which bound was passed; NULL = none */
 
     /* Set between init and fini on a connection that subscribes: published messages come here (push.h) and not as
-     * replies, unless one begins inside of what hiredis was given. Both borrowed for the call; false stops as in
-     * on_reply. */
-    bool (*on_message)(void *arg, struct tc_str channel, struct tc_str payload);
+     * replies, unless one begins inside of what hiredis was given. Up to TC_READER_TOGETHER that lie there one behind
+     * the other; borrowed for the call; false stops as in on_reply. */
+    bool (*on_messages)(void *arg, const struct tc_push *messages, size_t n);
     struct tc_buf held; /* the beginning of a message that is not whole yet */
     size_t needed;      /* with so many bytes it is looked at again */
 };

@@ -114,9 +114,14 @@ struct tc_redis_inquiry {
 /* Call it from the reply's callback: it is that server which is asked about. The memory is lent until cb. */
 void tc_redis_confirm(struct tc_redis *r, struct tc_redis_inquiry *q);
 
+#define TC_REDIS_DEPTHS 5
+
 /* A subscription to one channel, in the caller's memory until removed. Several to one channel share one SUBSCRIBE. */
 struct tc_redis_sub {
     void (*on_message)(void *arg, struct tc_str payload); /* borrowed for the call */
+    /* A message is about to come, with others: time to ask for the memory that it will touch (base/prefetch.h), with
+     * each depth, from 0 to TC_REDIS_DEPTHS - 1, one pointer further. Must change nothing. May be NULL. */
+    void (*ahead)(void *arg, unsigned depth);
     void (*on_ready)(
         void *arg); /* Redis has confirmed; again after every reconnection and every move: what came between is lost */
     void *arg;

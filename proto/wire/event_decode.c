@@ -3,6 +3,7 @@
 #include "base/utf8.h"
 #include "tokencast/error.h"
 #include "tokencast/event.h"
+#include "wire/event_delta.h"
 #include "wire/event_fields.h"
 #include "wire/mp.h"
 
@@ -234,6 +235,11 @@ int tc_event_decode(const void *bytes, size_t len, struct tc_event *out) {
         return TC_ETOOLARGE;
     if (len == 0)
         return TC_ESYNTAX;
+    if (event_delta_read((struct tc_str){bytes, len}, out)) {
+        settle_kind(out);
+        return 0;
+    }
+    clear(out);
     m = (struct tc_mp){bytes, (const unsigned char *)bytes + len};
     if ((err = open_map(&m, &count)) < 0 || (err = read_type(&m, &count, out)) < 0 ||
         (err = read_fields(&m, count, out)) < 0)

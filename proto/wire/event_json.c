@@ -1,6 +1,8 @@
-/* An entry as a JSON object, straight from its bytes so that unknown fields come along. Pure functions. */
+/* An entry as a JSON object, straight from its bytes so that unknown fields come along; of a delta whose bytes hold
+ * nothing else than the struct, from that. Pure functions. */
 #include "tokencast/error.h"
 #include "tokencast/event.h"
+#include "wire/event_delta.h"
 #include "wire/event_fields.h"
 #include "wire/json.h"
 #include "wire/mp.h"
@@ -49,11 +51,16 @@ static int put_members(struct tc_buf *out, struct tc_mp *m, enum tc_event_type t
 int tc_event_to_json(struct tc_buf *out, const struct tc_event *ev, const void *bytes, size_t len, const char *extra) {
     struct tc_mp m = {bytes, (const unsigned char *)bytes + len};
     size_t start = out->len;
-    tc_buf_putc(out, '{');
-    if (extra != NULL)
-        tc_buf_puts(out, extra);
-    int err = put_members(out, &m, ev->type);
-    tc_buf_putc(out, '}');
+    int err = 0;
+    if (ev->as_encoded) {
+        event_delta_json(out, ev, extra);
+    } else {
+        tc_buf_putc(out, '{');
+        if (extra != NULL)
+            tc_buf_puts(out, extra);
+        err = put_members(out, &m, ev->type);
+        tc_buf_putc(out, '}');
+    }
     if (err == 0 && !tc_buf_ok(out))
         err = TC_ENOMEM;
     if (err < 0)

@@ -1,6 +1,7 @@
 /* Positions: parsing, formatting, order. Pure functions. */
 #include "tokencast/position.h"
 
+#include "base/digits.h"
 #include "tokencast/error.h"
 
 /* A decimal number without sign or leading zeros from *p; moves *p past it. */
@@ -31,21 +32,10 @@ int tc_position_parse(const char *text, size_t len, struct tc_position *out) {
     return 0;
 }
 
-static size_t format_u64(uint64_t v, char *out) {
-    char digits[20];
-    size_t n = 0;
-    do
-        digits[n++] = (char)('0' + v % 10);
-    while ((v /= 10) != 0);
-    for (size_t i = 0; i < n; i++)
-        out[i] = digits[n - 1 - i];
-    return n;
-}
-
 size_t tc_position_format(struct tc_position p, char *out) {
-    size_t n = format_u64(p.attempt, out);
+    size_t n = tc_digits(out, p.attempt);
     out[n++] = '-';
-    n += format_u64(p.seq, out + n);
+    n += tc_digits(out + n, p.seq);
     out[n] = '\0';
     return n;
 }

@@ -97,16 +97,36 @@ async function generationsRound(context, what, shape, during = null) {
   const stack = new Stack();
   try {
     await stack.start(context.brokerArgs);
-    const worker = await stack.startWorker(['--slots', String(shape.clients + 100)]);
+    for (let i = 0; i < (shape.workers || 1); i++)
+      await stack.startWorker(['--slots', String(Math.ceil(shape.clients / (shape.workers || 1)) + 100)]);
     const paths = await stack.generations(shape.clients, tokensOf(shape, spreadOf(shape)), shape.rate);
     const list = `${stack.dir}/paths`;
     fs.writeFileSync(list, `${paths.join('\n')}\n`);
-    const pids = [stack.broker.pid, stack.redis.pid, worker.pid];
+    const pids = [stack.broker.pid, stack.redis.pid, ...stack.workers.map((worker) => worker.pid)];
     const load = bench('load', [...loadArgs(shape, stack.port, pids), '--paths', list, '--merged', '--all-begun']);
     const seen = during === null ? {} : await during(stack, load);
     const one = finish(context, what, await results(load));
     return one === null ? null : { ...one, ...seen };
   } finally {
+    await stack.stop();
+  }
+}
+
+// The same from a bare writer through Redis and a bare relay: what the three processes' waking one another costs.
+async function pipeRound(context, what, shape) {
+  const stack = new Stack();
+  const args = (events) => ['--socket', stack.socket, '--clients', shape.clients, '--rate', shape.rate, '--events', events];
+  let relay, writer;
+  try {
+    await stack.startRedis();
+    relay = bench('pipe', args(tokensOf(shape)));
+    const port = (await relay.field('listen', 30)).split(':').pop();
+    const load = bench('load', [...loadArgs(shape, port, [relay.pid, stack.redis.pid]), '--all-begun']);
+    await relay.field('asked', 60);
+    writer = bench('pipe', ['--write', ...args(tokensOf(shape))]);
+    return finish(context, what, await results(load));
+  } finally {
+    for (const one of [writer, relay]) if (one) await one.stop();
     await stack.stop();
   }
 }
@@ -137,5 +157,5 @@ async function compare(context, name, shape) {
     broker_cpu_us_per_event: costOf(taken.broker), ratio: costOf(taken.broker) / costOf(taken.bare) };
 }
 
-module.exports = { bareRound, brokerRound, compare, costOf, figures, finish, generationsRound, judge, loadArgs, median,
+module.exports = { bareRound, brokerRound, compare, costOf, figures, finish, generationsRound, judge, loadArgs, median, pipeRound,
   results, takeTurns, tokensOf };

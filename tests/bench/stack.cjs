@@ -15,17 +15,21 @@ class Stack {
     this.workers = [];
   }
 
-  // Redis and one broker; workers come when they are wanted, so that clients can be there before.
-  async start(brokerArgs = []) {
+  async startRedis() {
     this.dir = directory();
-    const socket = path.join(this.dir, 'redis.sock');
-    this.redisUrl = `unix://${socket}`;
-    this.redis = new Program('redis-server', 'redis-server', ['--port', '0', '--unixsocket', socket, '--save', '',
+    this.socket = path.join(this.dir, 'redis.sock');
+    this.redisUrl = `unix://${this.socket}`;
+    this.redis = new Program('redis-server', 'redis-server', ['--port', '0', '--unixsocket', this.socket, '--save', '',
       '--appendonly', 'no', '--dir', this.dir]);
     await this.redis.line((line) => /ready to accept connections/i.test(line) || undefined, 10);
+  }
+
+  // Redis and one broker; workers come when they are wanted, so that clients can be there before.
+  async start(brokerArgs = []) {
+    await this.startRedis();
     this.text = path.join(this.dir, 'text');
     fs.writeFileSync(this.text, Array(TEXT_TOKENS).fill('abcdef').join(' '));
-    this.client = await RedisClient.connect(socket);
+    this.client = await RedisClient.connect(this.socket);
     this.broker = await this.startBroker(brokerArgs);
     this.port = this.broker.port;
     return this;

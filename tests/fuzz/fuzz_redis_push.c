@@ -21,11 +21,17 @@ static void mix(struct heard *h, const void *p, size_t n) {
     h->hash = (h->hash ^ n) * 1099511628211u;
 }
 
-static bool on_message(void *arg, struct tc_str channel, struct tc_str payload) {
-    struct heard *h = arg;
+static void on_message(struct heard *h, struct tc_str channel, struct tc_str payload) {
     mix(h, channel.p, channel.n);
     mix(h, payload.p, payload.n);
     h->count++;
+}
+
+static bool on_messages(void *arg, const struct tc_push *m, size_t n) {
+    if (n == 0 || n > TC_READER_TOGETHER)
+        abort();
+    for (size_t i = 0; i < n; i++)
+        on_message(arg, m[i].channel, m[i].payload);
     return true;
 }
 
@@ -51,8 +57,10 @@ static bool is_message(const redisReply *reply) {
 
 static bool on_reply(void *arg, const redisReply *reply) {
     struct heard *h = arg;
-    if (is_message(reply))
-        return on_message(h, tc_reply_str(reply->element[1]), tc_reply_str(reply->element[2]));
+    if (is_message(reply)) {
+        on_message(h, tc_reply_str(reply->element[1]), tc_reply_str(reply->element[2]));
+        return true;
+    }
     mix_tree(h, reply);
     h->count++;
     return true;
@@ -63,7 +71,7 @@ static int hear(const char *p, size_t n, size_t piece, bool as_they_lie, struct 
     int rc = tc_reader_init(&r);
     if (rc != 0)
         abort();
-    r.on_message = as_they_lie ? on_message : NULL;
+    r.on_messages = as_they_lie ? on_messages : NULL;
     for (size_t i = 0; i < n && rc == 0; i += piece)
         rc = tc_reader_feed(&r, p + i, n - i < piece ? n - i : piece, on_reply, h);
     tc_reader_fini(&r);

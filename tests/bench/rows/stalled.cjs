@@ -38,9 +38,10 @@ module.exports = {
   quick: { clients: 1000, stallers: 100, rate: 50, flush: 150, warmup: 2, measure: 10, rounds: 1 },
   async run(shape, context) {
     const stall = ['--stall', shape.stallers, '--stall-seconds', shape.measure];
+    const patient = ['--user-timeout', '10m']; // the default cuts them off after 45 s, and they would come back
     const rounds = await takeTurns('stalled', Math.min(context.rounds, shape.rounds), {
-      none: (what) => brokerRound(context, what, shape, [], [], watch),
-      some: (what) => brokerRound(context, what, shape, [], stall, watch),
+      none: (what) => brokerRound(context, what, shape, patient, [], watch),
+      some: (what) => brokerRound(context, what, shape, patient, stall, watch),
     });
     if (rounds === null) return null;
     const p99 = (kind) => median(rounds[kind].map((o) => o.latency_us.p99));

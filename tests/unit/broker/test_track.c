@@ -5,6 +5,7 @@
 #include "tokencast/error.h"
 
 static struct track *t;
+static struct tc_buf scratch;
 static uint64_t trims[4096]; /* what on_trim was told */
 static size_t trim_count;
 
@@ -18,7 +19,7 @@ static void on_trim(struct track *track, uint64_t new_tail) {
 static void begin(const struct dialect *dialect, unsigned include, enum pace pace, bool chunked, size_t events,
                   size_t bytes) {
     struct track_key key = {.dialect = dialect, .include = include, .pace = pace, .chunked = chunked};
-    assert_int_equal(track_create(&t, &key, events, bytes), 0);
+    assert_int_equal(track_create(&t, &key, events, bytes, &scratch), 0);
     t->on_trim = on_trim;
     t->blocked = 1; /* somebody may be behind */
     trim_count = 0;
@@ -28,6 +29,7 @@ static int after_each(void **state) {
     (void)state;
     track_destroy(t);
     t = NULL;
+    tc_buf_fini(&scratch);
     return 0;
 }
 

@@ -182,6 +182,53 @@ static void unsubscribing_oneself_and_the_next_in_a_message_is_allowed(void **st
     close_link();
 }
 
+static void free_other(struct redis_ear *ear) {
+    if (!ear->other)
+        return;
+    tc_redis_unsubscribe(r, &ear->other->sub);
+    free(ear->other);
+    ear->other = NULL;
+}
+
+static struct {
+    const struct redis_ear *of;
+    unsigned calls[TC_REDIS_DEPTHS];
+    int first_at; /* messages that `of` had heard when it was first asked */
+} asked;
+
+static void note_ahead(void *arg, unsigned depth) {
+    assert_ptr_equal(arg, asked.of);
+    if (asked.first_at < 0)
+        asked.first_at = asked.of->messages;
+    asked.calls[depth]++;
+}
+
+/* What is looked at ahead of time for the messages of one read may be gone when its turn comes. */
+static void messages_of_one_read_are_asked_for_ahead_and_may_free_a_later_ones_subscriber(void **state) {
+    (void)state;
+    struct redis_ear *gone = calloc(1, sizeof(*gone));
+    struct redis_ear a = {.then = free_other, .other = gone};
+    assert_non_null(gone);
+    create_up();
+    redis_ear_listen(r, &a, "a");
+    redis_ear_listen(r, gone, "b");
+    a.sub.ahead = note_ahead;
+    asked.of = &a;
+    asked.first_at = -1;
+    memset(asked.calls, 0, sizeof(asked.calls));
+    redis_ear_await(&loop, &gone->ready, 1);
+    redis_ear_await(&loop, &a.ready, 1);
+    static const char script[] = "for i = 1, 3 do redis.call('publish', 'a', i) redis.call('publish', 'b', i) end";
+    assert_int_equal(tc_redis_command(r, TC_STR("k"), NULL, NULL, "EVAL %s 0", script), 0);
+    redis_ear_await(&loop, &a.messages, 3);
+    assert_string_equal(a.last, "3");
+    assert_null(a.other);
+    assert_int_equal(asked.first_at, 0);
+    for (unsigned depth = 0; depth < TC_REDIS_DEPTHS; depth++)
+        assert_int_equal(asked.calls[depth], 3);
+    close_link();
+}
+
 static void unsubscribing_the_last_in_on_ready_is_allowed(void **state) {
     (void)state;
     struct redis_ear b = {.ready = 0}, a = {.on_ready = unsubscribe_all, .other = &b};
@@ -333,6 +380,7 @@ int main(void) {
         TEST(subscribing_while_down_is_ready_when_up),
         TEST(restart_subscribes_all_again),
         TEST(unsubscribing_oneself_and_the_next_in_a_message_is_allowed),
+        TEST(messages_of_one_read_are_asked_for_ahead_and_may_free_a_later_ones_subscriber),
         TEST(unsubscribing_the_last_in_on_ready_is_allowed),
         TEST(subscribing_in_a_message_hears_the_next_one),
         TEST(closing_in_a_message_or_on_ready_calls_nobody_else),

@@ -81,6 +81,7 @@ static void push_seek_finds_the_next_place(void **state) {
 struct heard {
     struct tc_buf text; /* what was heard, in order */
     int messages, replies, stop_after;
+    size_t together; /* most in one call */
 };
 
 static bool on_reply(void *arg, const redisReply *reply) {
@@ -101,10 +102,16 @@ static bool on_any(void *arg, const redisReply *reply) {
     return true;
 }
 
-static bool on_message(void *arg, struct tc_str channel, struct tc_str payload) {
+static bool on_messages(void *arg, const struct tc_push *m, size_t n) {
     struct heard *h = arg;
-    tc_buf_printf(&h->text, "%.*s=%.*s;", (int)channel.n, channel.p, (int)payload.n, payload.p);
-    return ++h->messages != h->stop_after;
+    assert_in_range(n, 1, TC_READER_TOGETHER);
+    for (size_t i = 0; i < n; i++) {
+        tc_buf_printf(&h->text, "%.*s=%.*s;", (int)m[i].channel.n, m[i].channel.p, (int)m[i].payload.n, m[i].payload.p);
+        if (++h->messages == h->stop_after)
+            return false;
+    }
+    h->together = n > h->together ? n : h->together;
+    return true;
 }
 
 static const char mixed[] = "*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n" MESSAGE("1", "a", "3", "one")
@@ -120,7 +127,7 @@ static void reader_hears_the_same_at_any_two_cuts(void **state) {
             struct tc_reader r;
             struct heard h = {0};
             assert_int_equal(tc_reader_init(&r), 0);
-            r.on_message = on_message;
+            r.on_messages = on_messages;
             assert_int_equal(tc_reader_feed(&r, mixed, i, on_reply, &h), 0);
             assert_int_equal(tc_reader_feed(&r, mixed + i, j - i, on_reply, &h), 0);
             assert_int_equal(tc_reader_feed(&r, mixed + j, n - j, on_reply, &h), 0);
@@ -138,11 +145,32 @@ static void reader_in_single_bytes_hears_the_same(void **state) {
     struct tc_reader r;
     struct heard h = {0};
     assert_int_equal(tc_reader_init(&r), 0);
-    r.on_message = on_message;
+    r.on_messages = on_messages;
     for (size_t i = 0; i < sizeof(mixed) - 1; i++)
         assert_int_equal(tc_reader_feed(&r, mixed + i, 1, on_reply, &h), 0);
     assert_int_equal(h.messages, 4);
     tc_buf_fini(&h.text);
+    tc_reader_fini(&r);
+}
+
+static void reader_hears_many_messages_a_few_at_a_time(void **state) {
+    (void)state;
+    struct tc_buf bytes = {0}, expected = {0};
+    struct tc_reader r;
+    struct heard h = {0};
+    for (int i = 0; i < 2 * TC_READER_TOGETHER + 3; i++) {
+        tc_buf_printf(&bytes, MESSAGE("1", "a", "2", "%02d"), i);
+        tc_buf_printf(&expected, "a=%02d;", i);
+    }
+    assert_int_equal(tc_reader_init(&r), 0);
+    r.on_messages = on_messages;
+    assert_int_equal(tc_reader_feed(&r, bytes.data, bytes.len, on_reply, &h), 0);
+    assert_int_equal(h.together, TC_READER_TOGETHER);
+    tc_buf_putc(&expected, 0);
+    assert_is(tc_buf_str(&h.text), expected.data);
+    tc_buf_fini(&h.text);
+    tc_buf_fini(&bytes);
+    tc_buf_fini(&expected);
     tc_reader_fini(&r);
 }
 
@@ -157,7 +185,7 @@ static void reader_hears_what_is_shorter_than_a_message_at_once(void **state) {
             struct heard h = {0};
             size_t n = strlen(others[i]);
             assert_int_equal(tc_reader_init(&r), 0);
-            r.on_message = on_message;
+            r.on_messages = on_messages;
             for (size_t at = 0; at < n; at += piece)
                 assert_int_equal(tc_reader_feed(&r, others[i] + at, n - at < piece ? n - at : piece, on_any, &h), 0);
             assert_int_equal(h.replies, 1);
@@ -171,7 +199,7 @@ static void reader_told_to_stop_drops_the_rest(void **state) {
     struct tc_reader r;
     struct heard h = {.stop_after = 2};
     assert_int_equal(tc_reader_init(&r), 0);
-    r.on_message = on_message;
+    r.on_messages = on_messages;
     assert_int_equal(tc_reader_feed(&r, mixed, sizeof(mixed) - 1, on_reply, &h), 0);
     assert_int_equal(h.messages, 2);
     assert_false(memmem(h.text.data, h.text.len, "three", 5) != NULL);
@@ -190,7 +218,7 @@ static void reader_gives_a_large_message_in_pieces_and_its_memory_back(void **st
         tc_buf_putc(&bytes, 'x');
     tc_buf_puts(&bytes, "\r\n+PONG\r\n");
     assert_int_equal(tc_reader_init(&r), 0);
-    r.on_message = on_message;
+    r.on_messages = on_messages;
     for (size_t i = 0; i < bytes.len; i += 65536)
         assert_int_equal(
             tc_reader_feed(&r, bytes.data + i, bytes.len - i < 65536 ? bytes.len - i : 65536, on_reply, &h), 0);
@@ -207,7 +235,7 @@ static void reader_after_garbage_says_so(void **state) {
     struct tc_reader r;
     struct heard h = {0};
     assert_int_equal(tc_reader_init(&r), 0);
-    r.on_message = on_message;
+    r.on_messages = on_messages;
     static const char bytes[] = MESSAGE("1", "a", "3", "one") "*3\r\n$7\r\nmessage\r\n$x\r\n";
     assert_int_equal(tc_reader_feed(&r, bytes, sizeof(bytes) - 1, on_reply, &h), TC_EPROTO);
     assert_int_equal(h.messages, 1);
@@ -223,6 +251,7 @@ int main(void) {
         cmocka_unit_test(push_seek_finds_the_next_place),
         cmocka_unit_test(reader_hears_the_same_at_any_two_cuts),
         cmocka_unit_test(reader_in_single_bytes_hears_the_same),
+        cmocka_unit_test(reader_hears_many_messages_a_few_at_a_time),
         cmocka_unit_test(reader_hears_what_is_shorter_than_a_message_at_once),
         cmocka_unit_test(reader_told_to_stop_drops_the_rest),
         cmocka_unit_test(reader_gives_a_large_message_in_pieces_and_its_memory_back),

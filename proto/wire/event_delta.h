@@ -1,0 +1,15 @@
+/* Deltas as tc_event_encode() writes them, which nearly all entries of a log are: read and written as JSON without the
+ * tables (private to event_decode.c and event_json.c, which take everything else). Pure functions. */
+#ifndef TC_WIRE_EVENT_DELTA_H
+#define TC_WIRE_EVENT_DELTA_H
+
+#include "base/str.h"
+#include "tokencast/event.h"
+
+/* `out` is all zero, but for `kept`. False: not such a delta, or not well-formed; `out` then holds anything. */
+bool event_delta_read(struct tc_str bytes, struct tc_event *out);
+
+/* The object of an event with `as_encoded`. */
+void event_delta_json(struct tc_buf *out, const struct tc_event *ev, const char *extra);
+
+#endif
