@@ -34,6 +34,14 @@ shellcheck
 spin
 faketime
 iproute2
+mmdebstrap
+buildah
+dpkg-dev
+lintian
+man-db
+nginx-light|nginx
+haproxy
+caddy
 openssl
 curl
 jq
