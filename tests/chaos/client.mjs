@@ -28,6 +28,7 @@ export class SseParser {
     const [, name, value] = /^([^:]*):? ?(.*)$/s.exec(line);
     if (name === "event") this.#row.type = value;
     else if (name === "id") this.#row.id = value;
+    else if (name === "retry") this.#row.retry = Number(value);
     else if (name === "data") this.#row.data = this.#row.data === null ? value : `${this.#row.data}\n${value}`;
   }
 }
@@ -89,8 +90,13 @@ export class Client {
       else await this.#connect();
       if (this.end === null && this.policy.leaves && this.connections.length > this.habits.leavesAfter)
         this.end = "left";
-      if (this.end === null) await sleep(this.random.int(5, 120));
+      if (this.end === null) await this.pause();
     }
+  }
+
+  /** Before it comes back. */
+  pause() {
+    return sleep(this.random.int(5, 120));
   }
 
   async #connect() {
@@ -135,6 +141,7 @@ export class Client {
     });
     request.on("response", (response) => {
       row.status = response.statusCode;
+      row.via = response.headers["x-served-by"]; // where a proxy says it
       this.response = response;
       if (this.paused) response.pause();
       const parser = this.habits.form === "ndjson" ? new NdjsonParser() : new SseParser();
@@ -160,10 +167,10 @@ export class Client {
 
   #take(conn, rows) {
     const at = Date.now();
-    for (const { id, type, data } of rows) {
+    for (const { id, type, data, retry } of rows) {
       this.events.push({ at, conn, id, type, data });
       if (id !== null) this.lastId = id; // that of a lost branch too: 0-0, which forgets
-      this.seen(type, data);
+      this.seen(type, data, retry);
     }
   }
 
