@@ -139,18 +139,27 @@ describe("the way through a proxy", { skip: missing() }, () => {
       assert.equal(reader.of("done")[0].data.reason, "cancelled");
     });
 
-    each("post_that_answers_with_the_stream_is_whole", async () => {
+    // Caddy by its defaults may end the answer early (docs/proxies.md); the reader goes on where it was.
+    const early = variant.title === "caddy_default";
+    each(`post_that_answers_with_the_stream_is_whole${early ? "_or_can_be_gone_on_with" : ""}`, async () => {
       const TEXT = "Said at once and read in pieces. ".repeat(3);
+      const accept = "application/x-ndjson";
+      const lines = async (answer) => (await answer.text()).match(/.+/g)?.map((line) => JSON.parse(line)) ?? [];
       const answer = await fetch(`${proxy.url}/v1/generations`, {
         method: "POST",
-        headers: { "content-type": "application/json", accept: "application/x-ndjson" },
+        headers: { "content-type": "application/json", accept },
         body: JSON.stringify({ prompt: "x", model: "m", options: { text: TEXT, rate: 200 } }),
       });
       assert.equal(answer.status, 200);
-      const lines = (await answer.text()).trim().split("\n").map((line) => JSON.parse(line));
-      const deltas = lines.filter(({ type }) => type === "delta");
+      const events = await lines(answer);
+      if (early && events.at(-1)?.type !== "done") {
+        const seen = events.findLast(({ type, position }) => type !== "open" && position)?.position ?? "0-0";
+        const rest = await fetch(`${proxy.url}${answer.headers.get("location")}/events?after=${seen}`, { headers: { accept } });
+        events.push(...(await lines(rest)));
+      }
+      const deltas = events.filter(({ type }) => type === "delta");
       assert.equal(deltas.map(({ text }) => text).join(""), TEXT);
-      assert.equal(lines.at(-1).type, "done");
+      assert.equal(events.at(-1).type, "done");
     });
 
     each("problem_and_long_poll_pass_as_they_are", async () => {
