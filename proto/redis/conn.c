@@ -6,6 +6,7 @@
 #include "redis/conn.h"
 
 #include "base/clock.h"
+#include "base/digits.h"
 #include "base/log.h"
 #include "redis/reply.h"
 #include "tokencast/error.h"
@@ -162,28 +163,42 @@ int tc_conn_send_bytes(struct tc_conn *c, tc_redis_reply_cb cb, void *arg, const
     return 0;
 }
 
+#define HEAD_MAX (1 + TC_DIGITS_MAX + 2)
+
+/* "*n\r\n" or "$n\r\n" */
+static char *put_head(char *to, char mark, size_t n) {
+    *to++ = mark;
+    if (n < 10)
+        *to++ = (char)('0' + n);
+    else
+        to += tc_digits(to, n);
+    *to++ = '\r';
+    *to++ = '\n';
+    return to;
+}
+
 int tc_conn_send(struct tc_conn *c, tc_redis_reply_cb cb, void *arg, int argc, const char **argv,
                  const size_t *argvlen) {
-    size_t most = 32; /* of "*N\r\n"; and of "$n\r\n…\r\n" without its content */
+    size_t most = HEAD_MAX;
     for (int i = 0; i < argc; i++) {
-        if (argvlen[i] > SIZE_MAX - most - 32)
+        if (argvlen[i] > SIZE_MAX - most - HEAD_MAX - 2)
             return TC_EFULL;
-        most += argvlen[i] + 32;
+        most += HEAD_MAX + argvlen[i] + 2;
     }
     int rc = admit(c, cb, arg, most);
     if (rc)
         return rc;
     struct tc_buf *out = tc_stream_out(&c->stream);
-    tc_buf_putc(out, '*');
-    tc_buf_put_u64(out, (uint64_t)argc);
-    tc_buf_puts(out, "\r\n");
+    char *to = put_head(out->data + out->len, '*', (size_t)argc); /* where admit() has made room */
     for (int i = 0; i < argc; i++) {
-        tc_buf_putc(out, '$');
-        tc_buf_put_u64(out, argvlen[i]);
-        tc_buf_puts(out, "\r\n");
-        tc_buf_append(out, argv[i], argvlen[i]);
-        tc_buf_puts(out, "\r\n");
+        to = put_head(to, '$', argvlen[i]);
+        if (argvlen[i] > 0)
+            memcpy(to, argv[i], argvlen[i]);
+        to += argvlen[i];
+        *to++ = '\r';
+        *to++ = '\n';
     }
+    out->len = (size_t)(to - out->data);
     sent(c);
     return 0;
 }

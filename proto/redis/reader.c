@@ -1,6 +1,7 @@
 /* The bounded RESP reader (see reader.h). Loop thread; owned by one struct tc_conn. */
 #include "redis/reader.h"
 
+#include "redis/plain.h"
 #include "redis/push.h"
 #include "tokencast/error.h"
 
@@ -141,6 +142,18 @@ static int take_messages(struct tc_reader *r, struct tc_str *in, void *arg) {
     return tc_buf_ok(&r->held) ? 0 : TC_ENOMEM;
 }
 
+/* Takes short replies as they lie, up to something else. */
+static int take_plain(struct tc_str *in, tc_reader_reply_cb on_reply, void *arg) {
+    struct tc_plain plain;
+    size_t size;
+    while (in->n > 0 && (size = tc_plain_scan(in->p, in->n, &plain)) > 0) {
+        (void)cut(in, size);
+        if (!on_reply(arg, &plain.reply))
+            return STOPPED;
+    }
+    return 0;
+}
+
 /* One helping: ends where a message may begin, which is then taken by itself. */
 static size_t helping(const struct tc_reader *r, struct tc_str in) {
     size_t n = in.n < HELPING ? in.n : HELPING;
@@ -155,8 +168,8 @@ int tc_reader_feed(struct tc_reader *r, const char *p, size_t n, tc_reader_reply
             rc = take_held(r, &in, on_reply, arg);
             continue;
         }
-        if (r->on_messages && r->partial == 0)
-            rc = take_messages(r, &in, arg);
+        if (r->partial == 0)
+            rc = r->on_messages ? take_messages(r, &in, arg) : take_plain(&in, on_reply, arg);
         if (rc == 0 && in.n > 0)
             rc = feed_hiredis(r, cut(&in, helping(r, in)), on_reply, arg);
     }

@@ -1,5 +1,6 @@
-/* hiredis's RESP reader with bounds: what a broken or hostile server says costs at most TC_READER_MAX_BYTES for one
- * reply, and an announced array is believed only up to TC_READER_MAX_ELEMENTS. Loop thread. */
+/* hiredis's RESP reader, passed by where a value can be taken as it lies (plain.h, push.h), with bounds: what a broken
+ * or hostile server says costs at most TC_READER_MAX_BYTES for one reply, and an announced array is believed only up to
+ * TC_READER_MAX_ELEMENTS. Loop thread. */
 #ifndef TC_REDIS_READER_H
 #define TC_REDIS_READER_H
 

@@ -1,4 +1,4 @@
-/* Deltas as the encoder writes them; see event_delta.h. */
+/* Deltas; see event_delta.h. */
 #include "wire/event_delta.h"
 
 #include "base/digits.h"
@@ -13,6 +13,68 @@
 #define KIND          "\244kind"
 #define INDEX         "\245index"
 #define AT            "\242at"
+
+/* ---- encoded ---- */
+
+/* Big-endian. */
+static char *put_bytes(char *to, uint64_t v, unsigned n) {
+    for (unsigned bits = 8 * n; bits > 0;)
+        *to++ = (char)(v >> (bits -= 8));
+    return to;
+}
+
+/* `head` is that of the narrowest of four, for values of 1, 2, 4 and 8 bytes. */
+static char *put_wide(char *to, unsigned head, uint64_t v) {
+    unsigned power = (v > UINT8_MAX) + (v > UINT16_MAX) + (v > UINT32_MAX);
+    *to++ = (char)(head + power);
+    return put_bytes(to, v, 1U << power);
+}
+
+static char *put_uint(char *to, uint64_t v) {
+    if (v >= 0x80)
+        return put_wide(to, 0xcc, v);
+    *to++ = (char)v;
+    return to;
+}
+
+static char *put_int(char *to, int64_t v) {
+    if (v >= 0)
+        return put_uint(to, (uint64_t)v);
+    *to++ = (char)0xd3; /* no clock says so: always in eight bytes */
+    return put_bytes(to, (uint64_t)v, 8);
+}
+
+static char *put_str_head(char *to, size_t n) {
+    if (n >= 32)
+        return put_wide(to, 0xd9, n);
+    *to++ = (char)(0xa0 | n);
+    return to;
+}
+
+#define PUT(to, literal) ((char *)memcpy((to), (literal), sizeof(literal) - 1) + sizeof(literal) - 1)
+
+void event_delta_write(struct tc_buf *out, const struct tc_event *ev) {
+    char part[64], *to = part; /* what lies between the strings */
+    *to++ = (char)(0x80 | (3U + (ev->kind != TC_KIND_TEXT) + (ev->index != 0) + (ev->at != 0)));
+    to = put_str_head(PUT(to, TYPE_IS_DELTA TEXT), ev->text.n);
+    tc_buf_append(out, part, (size_t)(to - part));
+    tc_buf_put_str(out, ev->text);
+    to = put_uint(PUT(part, OFFSET), ev->offset);
+    if (ev->kind != TC_KIND_TEXT) {
+        struct tc_str kind = ev->kind == TC_KIND_REASONING ? TC_STR("reasoning") : ev->kind_name;
+        to = put_str_head(PUT(to, KIND), kind.n);
+        tc_buf_append(out, part, (size_t)(to - part));
+        tc_buf_put_str(out, kind);
+        to = part;
+    }
+    if (ev->index != 0)
+        to = put_uint(PUT(to, INDEX), ev->index);
+    if (ev->at != 0)
+        to = put_int(PUT(to, AT), ev->at);
+    tc_buf_append(out, part, (size_t)(to - part));
+}
+
+/* ---- read ---- */
 
 static inline bool pass(struct tc_mp *m, const char *bytes, size_t n) {
     if ((size_t)(m->end - m->p) < n || memcmp(m->p, bytes, n) != 0)
@@ -88,7 +150,9 @@ bool event_delta_read(struct tc_str bytes, struct tc_event *out) {
     return true;
 }
 
-static void put_head(struct tc_buf *out, struct tc_str extra) {
+/* ---- as JSON ---- */
+
+static void json_head(struct tc_buf *out, struct tc_str extra) {
     static const char head[] = "\"type\":\"delta\",\"text\":";
     char *to = tc_buf_reserve(out, 1 + extra.n + sizeof(head) - 1);
     if (to == NULL)
@@ -101,23 +165,23 @@ static void put_head(struct tc_buf *out, struct tc_str extra) {
 }
 
 /* `,"name":` and its value. */
-static inline void put_uint(struct tc_buf *out, struct tc_str head, uint64_t value) {
+static inline void json_uint(struct tc_buf *out, struct tc_str head, uint64_t value) {
     char text[16 + TC_DIGITS_MAX];
     memcpy(text, head.p, head.n);
     tc_buf_append(out, text, head.n + tc_digits(text + head.n, value));
 }
 
 void event_delta_json(struct tc_buf *out, const struct tc_event *ev, const char *extra) {
-    put_head(out, tc_str_from(extra));
+    json_head(out, tc_str_from(extra));
     tc_json_string(out, ev->text);
-    put_uint(out, TC_STR(",\"offset\":"), ev->offset);
+    json_uint(out, TC_STR(",\"offset\":"), ev->offset);
     if (ev->kind != TC_KIND_TEXT) {
         tc_buf_put_str(out, TC_STR(",\"kind\":"));
         tc_json_string(out, ev->kind == TC_KIND_REASONING ? TC_STR("reasoning") : ev->kind_name);
     }
     if (ev->index != 0)
-        put_uint(out, TC_STR(",\"index\":"), ev->index);
+        json_uint(out, TC_STR(",\"index\":"), ev->index);
     if (ev->at != 0)
-        put_uint(out, TC_STR(",\"at\":"), (uint64_t)ev->at);
+        json_uint(out, TC_STR(",\"at\":"), (uint64_t)ev->at);
     tc_buf_putc(out, '}');
 }

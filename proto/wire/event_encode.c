@@ -2,6 +2,7 @@
  * and corrected when the fields that are there have been counted. Pure functions. */
 #include "tokencast/event.h"
 
+#include "wire/event_delta.h"
 #include "wire/event_fields.h"
 #include "wire/pack.h"
 
@@ -87,31 +88,18 @@ static void put_field(struct encoder *e, struct tc_buf *out, const struct tc_eve
     }
 }
 
-/* The one type on the hot path: no table, the same bytes. */
-static void put_delta(struct encoder *e, const struct tc_event *ev) {
-    put_str(e, TC_STR("text"), ev->text);
-    put_key(e, TC_STR("offset"));
-    msgpack_pack_uint64(&e->pk, ev->offset);
-    if (ev->kind != TC_KIND_TEXT)
-        put_str(e, TC_STR("kind"), ev->kind == TC_KIND_REASONING ? TC_STR("reasoning") : ev->kind_name);
-    if (ev->index != 0) {
-        put_key(e, TC_STR("index"));
-        msgpack_pack_uint64(&e->pk, ev->index);
-    }
-}
-
 void tc_event_encode(struct tc_buf *out, const struct tc_event *ev) {
+    if (ev->type == TC_EV_DELTA) {
+        event_delta_write(out, ev);
+        return;
+    }
     struct encoder e = {.fields = 0};
     size_t header = out->len;
     pack_init(&e.pk, out);
     msgpack_pack_map(&e.pk, 0);
     put_str(&e, TC_STR("type"), ev->type == TC_EV_UNKNOWN ? ev->type_name : tc_str_from(tc_event_type_name(ev->type)));
-    if (ev->type == TC_EV_DELTA) {
-        put_delta(&e, ev);
-    } else {
-        for (const struct event_field *f = event_fields(ev->type); f->name.n != 0; f++)
-            put_field(&e, out, ev, f, ev->type == TC_EV_TOOL_CALL && tc_str_is(f->name, "offset"));
-    }
+    for (const struct event_field *f = event_fields(ev->type); f->name.n != 0; f++)
+        put_field(&e, out, ev, f, ev->type == TC_EV_TOOL_CALL && tc_str_is(f->name, "offset"));
     if (ev->at != 0) {
         put_key(&e, TC_STR("at"));
         msgpack_pack_int64(&e.pk, ev->at);

@@ -47,11 +47,14 @@ static void reader_takes_a_reply_at_any_cut(void **state) {
 static void reader_stops_when_told(void **state) {
     (void)state;
     struct tc_reader r;
-    struct heard h = {.stop_after = 2};
-    assert_int_equal(tc_reader_init(&r), 0);
-    assert_int_equal(feed(&r, "+1\r\n+2\r\n+3\r\n", &h), 0);
-    assert_int_equal(h.replies, 2);
-    tc_reader_fini(&r);
+    static const char *const replies[] = {"+1\r\n+2\r\n+3\r\n", "*0\r\n*0\r\n*0\r\n", "+1\r\n*0\r\n+3\r\n"};
+    for (size_t i = 0; i < sizeof(replies) / sizeof(replies[0]); i++) {
+        struct heard h = {.stop_after = 2};
+        assert_int_equal(tc_reader_init(&r), 0);
+        assert_int_equal(feed(&r, replies[i], &h), 0);
+        assert_int_equal(h.replies, 2);
+        tc_reader_fini(&r);
+    }
 }
 
 static void reader_takes_one_large_reply_and_many_small(void **state) {

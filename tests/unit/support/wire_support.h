@@ -21,4 +21,7 @@ void wire_assert_str(struct tc_str got, struct tc_str want, const char *file, in
 /* "83 a1 61" -> bytes, appended. */
 void wire_hex(struct tc_buf *out, const char *hex);
 
+/* No beginning of an encoded event is one. Each has its own memory, so that a sanitizer sees a look behind it. */
+void wire_assert_cut_is_refused(const struct tc_buf *event);
+
 #endif
