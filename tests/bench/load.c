@@ -56,7 +56,7 @@ static void parse_pids(struct load *l) {
 
 static void take_sample(const struct load *l, struct sample *s) {
     for (size_t i = 0; i < l->window.pid_count; i++)
-        s->cpu_us[i] = meter_cpu_us(l->pids[i]);
+        s->cpu_us[i] = meter_cpu_us(l->pids[i], &s->user_us[i]);
     s->own_cpu_us = meter_own_cpu_us();
     s->mono_us = meter_mono_us();
     const struct checker_tally *t = &l->crowd.tally, *stalled = &l->crowd.stalled_tally;

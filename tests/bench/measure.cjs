@@ -40,7 +40,7 @@ function figures(result, names = ['server', 'redis', 'worker', 'worker2']) {
   return {
     clients: result.clients, whole: result.whole, begun_s: w.begun, seconds: w.seconds, events: w.events,
     deliveries_per_second: w.per_second, bytes_per_event: w.bytes / w.events,
-    cpu_us_per_event: cpu, load_cpu_us_per_event: each(w.own_cpu),
+    cpu_us_per_event: cpu, server_user_us_per_event: each(w.cpu_user[0]), load_cpu_us_per_event: each(w.own_cpu),
     latency_us: result.latency_us, merged: result.merged, gaps: result.gaps, dropped: result.dropped,
     others_cores: w.others_cores, stallers: result.stallers,
   };

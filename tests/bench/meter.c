@@ -26,7 +26,7 @@ uint64_t meter_own_cpu_us(void) {
     return clock_us(CLOCK_PROCESS_CPUTIME_ID);
 }
 
-uint64_t meter_cpu_us(int64_t pid) {
+uint64_t meter_cpu_us(int64_t pid, uint64_t *user_us) {
     char path[64], line[1024];
     snprintf(path, sizeof(path), "/proc/%" PRId64 "/stat", pid);
     FILE *f = fopen(path, "re");
@@ -41,7 +41,9 @@ uint64_t meter_cpu_us(int64_t pid) {
     if (rest == NULL ||
         sscanf(rest + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %" SCNu64 " %" SCNu64, &user, &sys) != 2)
         return UINT64_MAX;
-    return (user + sys) * (1000000U / (uint64_t)sysconf(_SC_CLK_TCK));
+    const uint64_t tick_us = 1000000U / (uint64_t)sysconf(_SC_CLK_TCK);
+    *user_us = user * tick_us;
+    return (user + sys) * tick_us;
 }
 
 uint64_t meter_machine_cpu_us(void) {

@@ -11,8 +11,8 @@ uint64_t meter_real_us(void); /* Unix time in microseconds, to compare with `at`
 uint64_t meter_own_cpu_us(void);
 
 /* The same of process `pid` with all its threads, from /proc/PID/stat: in steps of a clock tick, 10 ms as a rule.
- * UINT64_MAX if there is no such process. */
-uint64_t meter_cpu_us(int64_t pid);
+ * *user_us: what of it was outside the kernel, as the ticks found it. UINT64_MAX if there is no such process. */
+uint64_t meter_cpu_us(int64_t pid, uint64_t *user_us);
 
 /* The same of the whole machine, all its cores together, whoever had it. 0 if it is not told. */
 uint64_t meter_machine_cpu_us(void);

@@ -44,23 +44,31 @@ static double others_cores(const struct window *w, double seconds) {
     return cpu > 0 && seconds > 0 ? cpu / 1e6 / seconds : 0;
 }
 
+/* Seconds of each process named; null: it ended before the window did. */
+static void print_cpu(const struct window *w, const char *name, const uint64_t *first, const uint64_t *last) {
+    printf(",\"%s\":[", name);
+    for (size_t i = 0; i < w->pid_count; i++) {
+        printf("%s", i > 0 ? "," : "");
+        if (w->first.cpu_us[i] == UINT64_MAX || w->last.cpu_us[i] == UINT64_MAX)
+            printf("null");
+        else
+            printf("%.3f", (double)(last[i] - first[i]) / 1e6);
+    }
+    printf("]");
+}
+
 static void print_window(const struct window *w) {
     const struct sample *a = &w->first, *b = &w->last;
     double seconds = (double)(b->mono_us - a->mono_us) / 1e6;
     uint64_t events = b->events - a->events;
     printf(",\"window\":{\"begun\":%.3f,\"seconds\":%.3f,\"events\":%" PRIu64 ",\"merged\":%" PRIu64
-           ",\"bytes\":%" PRIu64 ",\"per_second\":%.0f,\"own_cpu\":%.3f,\"others_cores\":%.2f,\"cpu\":[",
+           ",\"bytes\":%" PRIu64 ",\"per_second\":%.0f,\"own_cpu\":%.3f,\"others_cores\":%.2f",
            (double)w->begun_us / 1e6, seconds, events, b->merged - a->merged, b->bytes - a->bytes,
            seconds > 0 ? (double)events / seconds : 0.0, (double)(b->own_cpu_us - a->own_cpu_us) / 1e6,
            others_cores(w, seconds));
-    for (size_t i = 0; i < w->pid_count; i++) {
-        printf("%s", i > 0 ? "," : "");
-        if (a->cpu_us[i] == UINT64_MAX || b->cpu_us[i] == UINT64_MAX) /* ended before the window did */
-            printf("null");
-        else
-            printf("%.3f", (double)(b->cpu_us[i] - a->cpu_us[i]) / 1e6);
-    }
-    printf("]}");
+    print_cpu(w, "cpu", a->cpu_us, b->cpu_us);
+    print_cpu(w, "cpu_user", a->user_us, b->user_us);
+    printf("}");
 }
 
 static void print_histogram(const char *name, const struct histogram *h) {

@@ -14,7 +14,8 @@
 /* What has been counted at one moment. */
 struct sample {
     uint64_t mono_us, events, merged, bytes, own_cpu_us, machine_cpu_us;
-    uint64_t cpu_us[REPORT_MAX_PIDS]; /* of the processes named; UINT64_MAX: ended before */
+    uint64_t cpu_us[REPORT_MAX_PIDS];  /* of the processes named; UINT64_MAX: ended before */
+    uint64_t user_us[REPORT_MAX_PIDS]; /* of that outside the kernel */
 };
 
 struct window {

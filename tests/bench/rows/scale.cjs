@@ -8,6 +8,7 @@ const { grouped, line, title } = require('../table.cjs');
 const last = (list) => list[list.length - 1];
 const rise = (list, pick) => (list.length < 2 ? 'not measured' : (pick(last(list)) / pick(list[0])).toFixed(2));
 const server = (point) => point.broker.cpu_us_per_event.server;
+const own = (point) => point.broker.server_user_us_per_event;
 const redis = (point) => point.broker.cpu_us_per_event.redis;
 const bare = (point) => point.bare.cpu_us_per_event.server;
 
@@ -25,9 +26,9 @@ async function measure(context, shape, points, what, broker, bareArgs) {
 
 function table(what, points) {
   title(what);
-  line('', 'broker', 'redis', 'worker', 'bare', 'p99 ms', 'begun after', 'others took');
+  line('', 'broker', 'of it user', 'redis', 'worker', 'bare', 'p99 ms', 'begun after', 'others took');
   for (const p of points)
-    line(grouped(p.clients), server(p).toFixed(2), redis(p).toFixed(2),
+    line(grouped(p.clients), server(p).toFixed(2), own(p).toFixed(2), redis(p).toFixed(2),
       p.broker.cpu_us_per_event.worker === undefined ? '' : p.broker.cpu_us_per_event.worker.toFixed(2),
       bare(p).toFixed(2), (p.broker.latency_us.p99 / 1000).toFixed(2), `${p.broker.begun_s.toFixed(1)} s`, `${p.broker.others_cores.toFixed(2)} cores`);
 }
@@ -59,6 +60,7 @@ module.exports = {
   },
   reached: (r) => [
     ['generations: broker CPU per event, last / first', rise(r.generations, server), '<= 1.2'],
+    ['generations: outside the kernel, last / first', rise(r.generations, own), ''],
     ['generations: Redis CPU per event, last / first', rise(r.generations, redis), '<= 1.2'],
     ['generations: bare loop, last / first', rise(r.generations, bare), ''],
     ['clients: broker CPU per event, last / first', rise(r.clients, server), '<= 1.2'],
