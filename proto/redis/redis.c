@@ -8,6 +8,7 @@
 #include "redis/call.h"
 #include "redis/core.h"
 #include "redis/link.h"
+#include "redis/words.h"
 #include "tokencast/error.h"
 
 #include <assert.h>
@@ -230,15 +231,6 @@ const struct tc_redis_stats *tc_redis_stats(const struct tc_redis *r) {
 
 /* ---- commands and subscriptions ---- */
 
-static int send_formatted(struct tc_node *n, tc_redis_reply_cb cb, void *arg, char *bytes, int len) {
-    if (len < 0)
-        return len == -1 ? TC_ENOMEM : TC_EINVAL; /* a format that hiredis does not know is the caller's error */
-    int rc = n->r->cluster ? tc_call_send(n, cb, arg, bytes, (size_t)len)
-                           : tc_conn_send_bytes(&n->commands, cb, arg, bytes, (size_t)len);
-    redisFreeCommand(bytes);
-    return rc;
-}
-
 int tc_redis_command_argv(struct tc_redis *r, struct tc_str key, tc_redis_reply_cb cb, void *arg, int argc,
                           const char **argv, const size_t *argvlen) {
     struct tc_node *n = route(r, key);
@@ -248,19 +240,20 @@ int tc_redis_command_argv(struct tc_redis *r, struct tc_str key, tc_redis_reply_
         return tc_conn_send(&n->commands, cb, arg, argc, argv, argvlen);
     char *bytes = NULL;
     int len = redisFormatCommandArgv(&bytes, argc, argv, argvlen);
-    return send_formatted(n, cb, arg, bytes, len);
+    if (len < 0)
+        return TC_ENOMEM;
+    int rc = tc_call_send(n, cb, arg, bytes, (size_t)len);
+    redisFreeCommand(bytes);
+    return rc;
 }
 
 int tc_redis_command(struct tc_redis *r, struct tc_str key, tc_redis_reply_cb cb, void *arg, const char *format, ...) {
-    struct tc_node *n = route(r, key);
-    if (!n)
-        return TC_ELINK;
-    char *bytes = NULL;
+    struct tc_words w;
     va_list ap;
     va_start(ap, format);
-    int len = redisvFormatCommand(&bytes, format, ap);
+    int rc = tc_words(&w, format, ap);
     va_end(ap);
-    return send_formatted(n, cb, arg, bytes, len);
+    return rc ? rc : tc_redis_command_argv(r, key, cb, arg, w.argc, w.argv, w.len);
 }
 
 int tc_redis_agree(struct tc_redis *r, tc_redis_reply_cb cb, void *arg, const char *key, const void *offer, size_t n) {

@@ -89,7 +89,7 @@ typedef void (*tc_redis_reply_cb)(void *arg, int err, const redisReply *reply);
  * then nothing was sent and cb is not called. */
 TC_MUST_USE int tc_redis_command_argv(struct tc_redis *r, struct tc_str key, tc_redis_reply_cb cb, void *arg, int argc,
                                       const char **argv, const size_t *argvlen);
-/* hiredis's format: %s, %b (pointer, size_t), %d … */
+/* The format of redis/words.h: %s, %b (pointer, size_t), %d …; TC_EINVAL where it is not. */
 TC_MUST_USE int tc_redis_command(struct tc_redis *r, struct tc_str key, tc_redis_reply_cb cb, void *arg,
                                  const char *format, ...);
 
