@@ -109,6 +109,7 @@ int feed_get(struct hub *h, const char *id, struct feed **out) {
     tc_list_init(&f->listeners);
     history_init(&f->history, (size_t)h->opts.lag_events, (size_t)h->opts.lag_bytes);
     fan_init(&f->fan, h, &(struct fan_source){.catchup = catchup_for, .prime = prime, .arg = f});
+    tc_list_add_tail(&h->turns, &f->turn);
     HASH_ADD_STR(h->feeds, id, f);
     h->stats.feeds += f->hh.tbl != NULL;
     int err = f->hh.tbl == NULL ? TC_ENOMEM : tail_start(f);
@@ -138,6 +139,7 @@ void feed_destroy(struct feed *f) {
     if (f->closing)
         return;
     f->closing = true;
+    tc_list_remove(&f->turn);
     if (f->hh.tbl != NULL) {
         HASH_DEL(f->hub->feeds, f);
         f->hub->stats.feeds--;

@@ -54,6 +54,7 @@ struct feed {
     struct tc_list listeners; /* struct feed_listener */
 
     UT_hash_handle hh;
+    struct tc_list turn; /* in the sweep */
     char id[TC_ID_MAX + 1];
     char log_key[TC_KEY_MAX], meta_key[TC_KEY_MAX];
     int err; /* FAILED */

@@ -12,6 +12,7 @@
 #include "tokencast/error.h"
 
 #define TOGETHER        16  /* fans whose memory is asked for at once */
+#define SWEEP_PARTS     16  /* a sweep goes through the feeds in so many: ten thousand at once would take 2 ms */
 #define VISITS_PER_TURN 512 /* subscribers flushed before the loop looks at its sockets again */
 
 uint64_t hub_now_ms(const struct hub *h) {
@@ -80,13 +81,29 @@ static void on_check(uv_check_t *check) {
         flush(h);
 }
 
+static unsigned sweep_parts(const struct hub *h) {
+    return hub_quiet_ms(h) < SWEEP_PARTS ? (unsigned)hub_quiet_ms(h) : SWEEP_PARTS;
+}
+
+/* Each feed has its turn once in a sweep, and is the last in the row then. */
+static void sweep_part(struct hub *h, uint64_t now) {
+    unsigned parts = sweep_parts(h), all = HASH_COUNT(h->feeds);
+    unsigned count = all * (h->part + 1) / parts - all * h->part / parts;
+    for (; count > 0 && !tc_list_empty(&h->turns); count--) {
+        struct feed *f = TC_CONTAINER_OF(h->turns.next, struct feed, turn);
+        tc_list_remove(&f->turn);
+        tc_list_add_tail(&h->turns, &f->turn);
+        feed_sweep(f, now);
+    }
+}
+
 static void on_sweep(uv_timer_t *timer) {
     struct hub *h = timer->data;
     uint64_t now = hub_now_ms(h);
-    struct feed *f, *next;
-    HASH_ITER(hh, h->feeds, f, next) {
-        feed_sweep(f, now);
-    }
+    sweep_part(h, now);
+    h->part = (h->part + 1) % sweep_parts(h);
+    if (h->part != 0)
+        return;
     queue_sweep(h);
     channels_sweep(h, now);
     recap_expire(&h->recap, now);
@@ -119,6 +136,7 @@ static void on_redis_change(void *arg) {
 
 int hub_init(struct hub *h, uv_loop_t *loop, struct tc_redis *redis, const struct hub_options *opts) {
     *h = (struct hub){.loop = loop, .redis = redis, .opts = *opts};
+    tc_list_init(&h->turns);
     tc_list_init(&h->dirty);
     tc_list_init(&h->queue.waits);
     tc_random(&h->said_point, sizeof h->said_point);
@@ -127,7 +145,7 @@ int hub_init(struct hub *h, uv_loop_t *loop, struct tc_redis *redis, const struc
     h->check.data = h->idle.data = h->sweep.data = h;
     h->handles = 3;
     uv_check_start(&h->check, on_check);
-    uint64_t every = hub_quiet_ms(h);
+    uint64_t every = hub_quiet_ms(h) / sweep_parts(h);
     uv_timer_start(&h->sweep, on_sweep, every, every);
     h->watch =
         (struct tc_redis_watch){.on_up = on_redis_up, .on_down = on_redis_down, .on_change = on_redis_change, .arg = h};

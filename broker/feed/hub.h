@@ -80,11 +80,13 @@ struct hub {
     struct hub_options opts;
     struct hub_stats stats;
     struct feed *feeds;       /* hash by id */
+    struct tc_list turns;     /* of the sweep, through all feeds */
     struct channel *channels; /* hash by name */
     struct tc_list dirty;     /* fans with something to flush */
     uv_check_t check;         /* flushes after each poll */
     uv_idle_t idle;           /* keeps poll from sleeping while the flush is not done */
     uv_timer_t sweep;
+    unsigned part; /* of the sweep, the next */
     struct tc_redis_watch watch;
     void (*on_latency)(void *arg, int64_t us); /* from the event's `at` to its being sent, once a flush; may be NULL */
     void *arg;
@@ -106,14 +108,14 @@ struct hub {
 };
 
 TC_MUST_USE int hub_init(struct hub *h, uv_loop_t *loop, struct tc_redis *redis, const struct hub_options *opts);
-/* Every stream must be gone or is cut off here. cb once all is closed; then the memory is the caller's. Redis must
- * still be there and be closed afterwards (it answers what is in flight). */
+/* Every stream must be gone or is cut off here. cb once all is closed. Redis must still be there and be closed
+ * afterwards: it answers what is in flight, and those answers look here. Then the memory is the caller's. */
 void hub_close(struct hub *h, void (*cb)(void *arg), void *arg);
 
 void hub_mark_dirty(struct hub *h, struct tc_list *node);
 uint64_t hub_now_ms(const struct hub *h); /* loop time */
-/* How often the sweep comes, and how long a log must have been quiet for it to be looked at: half of what is promised,
- * since what goes unnoticed right after one sweep is not quiet for long enough at the next. */
+/* How often the sweep comes to a feed, and how long a log must have been quiet for it to be looked at: half of what is
+ * promised, since what goes unnoticed right after one sweep is not quiet for long enough at the next. */
 uint64_t hub_quiet_ms(const struct hub *h);
 
 #endif
