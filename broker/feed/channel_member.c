@@ -130,9 +130,10 @@ static void send_away(struct sub *s, void *arg) {
 static bool give_history(struct member *m) {
     const struct history *h = &m->feed->history;
     struct tc_position at = position_of(m);
-    if (h->count > 0 && history_at(h, 0)->pos.seq > at.seq + 1) {
-        /* Announced long ago and noticed only now. Whoever is live has not seen what is in the log but no longer
-         * here: they come back with their position and are caught up from the log. */
+    uint64_t kept = h->count > 0 ? history_at(h, 0)->pos.seq : m->feed->last.seq + 1;
+    if (kept > at.seq + 1) {
+        /* Announced long ago and noticed only now, or there was no memory for it. Whoever is live has not seen what is
+         * in the log but no longer here: they come back with their position and are caught up from the log. */
         fan_each_sub(&m->channel->fan, send_away, NULL);
     }
     for (size_t i = 0; i < h->count; i++) {

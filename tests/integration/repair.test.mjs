@@ -318,6 +318,30 @@ describe("repair", { skip: missing() }, () => {
     await broker.stop();
   });
 
+  // Its announcement was lost, or came when the broker had no memory for it.
+  test("room_is_told_late_of_more_than_its_broker_keeps_and_comes_back_for_it", bounded, async () => {
+    const short = await h.broker([...ARGS, "--lag-events", "16"]);
+    const room = `${short.url}/v1/channels/room_late/events`;
+    const early = await Reader.open(room);
+    await early.wait((r) => r.beats > 0, "that it stands at the head");
+    const log = await begun();
+    for (let i = 6; i < 60; i++) await log.text(`5-${i}`, `${i} `);
+    const announced = pack({ type: "generation", generation: log.id, model: "m", at: 1 });
+    await redis.do("XADD", "tc:chan:{room_late}:log", "1000-0", "e", announced);
+    await early.over;
+    assert.deepEqual(early.events.slice(-2).map(({ type, data }) => data.reason ?? type), ["generation", "behind"]);
+    assert.equal(early.end, "clean");
+
+    const back = await Reader.open(room, { headers: { "last-event-id": ids(early).at(-1) } });
+    await log.done("5-60");
+    await back.wait((r) => r.of("done").length === 1, "the end");
+    const pieces = ["one ", "two ", "three ", ...Array.from({ length: 54 }, (_, i) => `${i + 6} `)];
+    assert.equal(back.text, pieces.join(""));
+    assert.equal(back.of("gap").length, 0);
+    back.close();
+    await short.stop();
+  });
+
   // ---- branches
 
   /** The log is written anew, as a failover that lost its tail would leave it. */
