@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #define READ_SIZE      65536
@@ -204,6 +205,11 @@ static void open_due(struct crowd *c) {
     }
 }
 
+static void nap(int64_t us) {
+    struct timespec time = {.tv_sec = us / 1000000, .tv_nsec = us % 1000000 * 1000};
+    nanosleep(&time, NULL); /* cut short by a signal it has done no harm */
+}
+
 int crowd_step(struct crowd *c, int timeout_ms) {
     struct epoll_event events[MAX_EVENTS];
     if (c->began_us == 0)
@@ -211,6 +217,10 @@ int crowd_step(struct crowd *c, int timeout_ms) {
     if (c->opened < c->opts.clients) {
         open_due(c);
         timeout_ms = 1;
+    }
+    if (c->opts.nap_us > 0) {
+        nap(c->opts.nap_us);
+        timeout_ms = 0;
     }
     int n = epoll_wait(c->epoll, events, MAX_EVENTS, timeout_ms);
     if (n < 0)

@@ -19,6 +19,7 @@ struct crowd_options {
     int64_t clients;
     int64_t rate;    /* connections begun a second */
     int64_t sources; /* addresses to come from: 127.0.0.1 and on; 1 = leave it to the kernel */
+    int64_t nap_us;  /* looks at the sockets so often; 0 = waits for them and is woken by the server's send */
     bool merged_ok;
     bool foreign;                /* not our broker: see struct checker_tally; a client leaves after done */
     int64_t stallers;            /* how many of them stop reading at crowd_stall(), evenly spread */

@@ -168,6 +168,8 @@ static void read_options(struct load *l, struct crowd_options *opts, int argc, c
         {"clients", BENCH_ARG_INT, &opts->clients, 1, 1000000, "how many (100)"},
         {"connect-rate", BENCH_ARG_INT, &opts->rate, 1, 1000000, "connections begun a second (5000)"},
         {"sources", BENCH_ARG_INT, &opts->sources, 1, 250, "loopback addresses to come from (1)"},
+        {"nap-us", BENCH_ARG_INT, &opts->nap_us, 1, 100000,
+         "look at the sockets so often, instead of being woken by the server's sends, at its cost"},
         {"merged", BENCH_ARG_FLAG, &opts->merged_ok, 0, 0, "one larger delta may stand for several positions"},
         {"foreign", BENCH_ARG_FLAG, &opts->foreign, 0, 0,
          "not our broker: positions are \"id\" in the data, and the client leaves after done"},

@@ -51,7 +51,7 @@ const tokensOf = (shape, spread = 0) => Math.ceil(shape.rate * (spread + shape.w
 const spreadOf = (shape) => 2 + shape.clients / 500;
 const loadArgs = (shape, port, pids) => ['--port', port, '--clients', shape.clients, '--sources', 250,
   '--pids', pids.join(','), '--warmup', shape.warmup, '--measure', shape.measure,
-  '--deadline', 60 + 4 * (shape.warmup + shape.measure)];
+  '--deadline', 60 + 4 * (shape.warmup + shape.measure), ...(shape.nap_us ? ['--nap-us', shape.nap_us] : [])];
 
 function finish(context, what, result) {
   judge(context, what, result);
