@@ -70,12 +70,13 @@ const typed = (value) => data(value, value.type);
 const choice = (delta, finish_reason = null) =>
   data({ id: "c1", object: "chat.completion.chunk", model: "m", choices: [{ index: 0, delta, finish_reason }] });
 
-/** The two formats: how a stream begins, says a piece, and ends with usage. */
+/** The two formats: how a stream begins, says a piece, cites a source, and ends with usage. */
 export const formats = {
   openai: {
     path: "/v1/chat/completions",
     begin: choice({ role: "assistant", content: "" }),
     piece: (content) => choice({ content }),
+    citation: (source) => choice({ annotations: [source] }),
     end:
       choice({}, "stop") +
       data({ id: "c1", choices: [], usage: { prompt_tokens: 7, completion_tokens: 5, total_tokens: 12 } }) +
@@ -89,6 +90,8 @@ export const formats = {
         message: { id: "m1", role: "assistant", model: "m", content: [], usage: { input_tokens: 7, output_tokens: 1 } },
       }) + typed({ type: "content_block_start", index: 0, content_block: { type: "text", text: "" } }),
     piece: (text) => typed({ type: "content_block_delta", index: 0, delta: { type: "text_delta", text } }),
+    citation: (citation) =>
+      typed({ type: "content_block_delta", index: 0, delta: { type: "citations_delta", citation } }),
     end:
       typed({ type: "content_block_stop", index: 0 }) +
       typed({ type: "message_delta", delta: { stop_reason: "end_turn" }, usage: { output_tokens: 5 } }) +

@@ -217,6 +217,11 @@ for (const provider of ["openai", "anthropic"]) {
       beginStream(response);
       response.end(format.begin + format.piece(TEXT) + format.end);
     };
+    const cites = (response) => {
+      const sources = ["x".repeat(65536), "a page"].map((title) => format.citation({ title })).join("");
+      beginStream(response);
+      response.end(format.begin + format.piece(TEXT) + sources + format.end);
+    };
     const reset = async (response) => {
       beginStream(response);
       response.write(format.begin + format.piece("Half an ans"));
@@ -239,7 +244,7 @@ for (const provider of ["openai", "anthropic"]) {
     before(async () => {
       dir = await mkdtemp(path.join(tmpdir(), "tc-key-"));
       await writeFile(path.join(dir, "key"), `${KEY}\n`);
-      server = await ModelServer.start({ plain, once429, reset, endless, silent });
+      server = await ModelServer.start({ plain, cites, once429, reset, endless, silent });
       for (const [vendor, name] of RECORDED[provider]) {
         const bytes = await readFile(path.join(FIXTURES, vendor, `${name}.sse`));
         server.scripts[`${vendor}/${name}`] = (response) => sendTorn(response, bytes);
@@ -296,6 +301,13 @@ for (const provider of ["openai", "anthropic"]) {
       assert.deepEqual([said.errors.length, said.dones[0].reason], [1, "error"]);
       assert.equal(server.of("reset").length, 1, "what has begun to speak is not asked twice");
       assert.equal((await fetch(`${said.url}?after=${said.events.at(-1).id}`)).status, 204);
+    });
+
+    test(`note_too_large_${provider}_is_left_out_and_logged`, bounded, async () => {
+      const said = await askAndRead(h, { model: "cites" });
+      assert.deepEqual(said.notes.map(({ kind, data }) => [kind, data.title]), [["citation", "a page"]]);
+      assert.deepEqual([said.text, said.errors, said.dones[0].reason], [{ 0: TEXT }, [], "stop"]);
+      assert.match(h.logs(), new RegExp(`note left out.*"gen":"${said.id}"`));
     });
 
     for (const model of ["endless", "silent"]) {

@@ -13,6 +13,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define NOTE_DATA_MAX 65536 /* bytes, as MessagePack */
+
 void generate_stop(struct job_run *run) {
     if (!run->call)
         return;
@@ -134,11 +136,14 @@ static void on_tool(void *arg, uint32_t index, struct tc_str id, struct tc_str n
 static void on_note(void *arg, const char *kind, struct tc_str text, json_t *data) {
     struct job_run *run = arg;
     struct tc_buf packed;
-    tc_buf_init(&packed, 64 * 1024);
+    tc_buf_init(&packed, NOTE_DATA_MAX);
     if (data)
         tc_json_to_mp(&packed, data);
     if (tc_buf_ok(&packed))
         check_said(run, tc_writer_note(run->writer, kind, text, tc_buf_str(&packed)));
+    else
+        tc_log(TC_LOG_WARN, "note left out: its data is too large, or no memory", TC_LS("gen", run->gen),
+               TC_LS("kind", kind), TC_LI("max_bytes", NOTE_DATA_MAX), TC_LTRACE(&run->trace));
     tc_buf_fini(&packed);
 }
 
