@@ -96,11 +96,9 @@ char *__wrap_strdup(const char *s) {
 redisReader *__real_redisReaderCreate(void);
 int __real_redisReaderFeed(redisReader *r, const char *bytes, size_t n);
 long long __real_redisFormatCommandArgv(char **out, int argc, const char **argv, const size_t *len);
-int __real_redisvFormatCommand(char **out, const char *format, va_list ap);
 redisReader *__wrap_redisReaderCreate(void);
 int __wrap_redisReaderFeed(redisReader *r, const char *bytes, size_t n);
 long long __wrap_redisFormatCommandArgv(char **out, int argc, const char **argv, const size_t *len);
-int __wrap_redisvFormatCommand(char **out, const char *format, va_list ap);
 
 static redisReplyObjectFunctions plain, failing; /* hiredis's own, and those that may find no memory */
 
@@ -148,10 +146,6 @@ int __wrap_redisReaderFeed(redisReader *r, const char *bytes, size_t n) {
 
 long long __wrap_redisFormatCommandArgv(char **out, int argc, const char **argv, const size_t *len) {
     return fails() ? -1 : __real_redisFormatCommandArgv(out, argc, argv, len);
-}
-
-int __wrap_redisvFormatCommand(char **out, const char *format, va_list ap) {
-    return fails() ? -1 : __real_redisvFormatCommand(out, format, ap);
 }
 
 int nomem_count_json(void **state) {
